@@ -1,0 +1,1 @@
+//! The predictor of dlirc: what running an operator costs

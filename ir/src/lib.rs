@@ -1,0 +1,1 @@
+//! The language of dlirc: typed graphs of tensor operators

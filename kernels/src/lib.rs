@@ -1,0 +1,1 @@
+//! The code generator of dlirc: regions of operators to kernel specs

@@ -1,0 +1,1 @@
+//! Example architectures without weights, and the code that fills them

@@ -1,0 +1,1 @@
+//! The front end of dlirc: ONNX bytes to ir::Program

@@ -1,0 +1,1 @@
+//! The optimiser of dlirc: from a program of operators to a plan

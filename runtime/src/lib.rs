@@ -1,0 +1,1 @@
+//! The engine of dlirc: loads a plan, checks it, runs it

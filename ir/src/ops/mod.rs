@@ -1,0 +1,290 @@
+//! The operators: one file each, and the one list that makes them an enum.
+//!
+//! A file holds all that the compiler knows of an operator: its ONNX name and versions, its
+//! attributes, its class, type and shape inference, its work, and its reference evaluation.
+//! Operands follow the newest ONNX form; the `onnx` room brings older forms to it.
+
+mod map;
+mod reduce;
+mod view;
+mod window;
+
+use crate::attrs::{AttrError, Attrs};
+use crate::infer::InferCx;
+use crate::scalar::ScalarFn;
+use crate::shape::TensorType;
+use crate::tensor::Tensor;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+pub use map::MapOperator;
+pub use reduce::Fold;
+pub use view::ViewStep;
+pub use window::{AutoPad, WindowGeometry};
+
+/// What kind of kernel computes an operator.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// Each element of the result from one element of each operand, by a [`ScalarFn`].
+    Map,
+    /// A fold or a normalisation along some axes.
+    Reduce,
+    /// Sums of products: matrix products and convolutions.
+    Contract,
+    /// A fold over a sliding window.
+    Window,
+    /// The same elements under another index: no arithmetic, a [`ViewStep`].
+    View,
+    /// Elements moved by computed indices: gather, scatter, pad, concatenate, resize.
+    Movement,
+    /// A loop over time steps.
+    Recurrent,
+    /// What needs a program of its own: sorting, selection, scans.
+    Library,
+    /// A result that depends only on the types of the operands.
+    Metadata,
+}
+
+/// Arithmetic and memory traffic of a node, each operand read and each result written once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Work {
+    /// Floating-point or integer operations; a multiply-add counts as 2.
+    pub flop: u64,
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+}
+
+/// Why an operator cannot be typed or evaluated.
+#[derive(Clone, PartialEq, Debug)]
+pub enum OpError {
+    /// Operand `n` is required.
+    MissingInput(usize),
+    /// Too many or too few operands or results.
+    Arity(String),
+    /// An operand has an element type that the operator does not take.
+    Type(String),
+    /// Shapes, axes or attributes do not fit together.
+    Shape(String),
+    /// An operand that the compiler must know is computed at run time.
+    NotConstant(&'static str),
+    /// Valid ONNX that is not supported.
+    Unsupported(String),
+    /// The content of an operand is out of range, at evaluation.
+    Value(String),
+}
+
+impl fmt::Display for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpError::MissingInput(n) => write!(f, "input {n} is missing"),
+            OpError::Arity(why)
+            | OpError::Type(why)
+            | OpError::Shape(why)
+            | OpError::Unsupported(why)
+            | OpError::Value(why) => f.write_str(why),
+            OpError::NotConstant(name) => {
+                write!(
+                    f,
+                    "input `{name}` is computed at run time; it must be constant"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpError {}
+
+/// What an operator's file provides.
+pub trait Operator: Clone + PartialEq + fmt::Debug + Sized {
+    /// The ONNX name, also the mnemonic of the text form.
+    const NAME: &'static str;
+    /// The opset versions in which ONNX defined or changed the operator, ascending.
+    const VERSIONS: &'static [u32];
+    /// How many operands it takes.
+    const INPUTS: RangeInclusive<usize>;
+    /// How many results it has.
+    const OUTPUTS: RangeInclusive<usize> = 1..=1;
+    /// The class.
+    const CLASS: Class;
+
+    /// Reads the attributes; every one must be known.
+    fn read(attrs: &Attrs) -> Result<Self, AttrError>;
+
+    /// The attributes that differ from their defaults.
+    fn write(&self) -> Attrs;
+
+    /// The types of the results.
+    fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError>;
+
+    /// The results, computed in the plainest way. `types` are the inferred types of the results.
+    fn eval(
+        &self,
+        inputs: &[Option<&Tensor>],
+        types: &[TensorType],
+    ) -> Result<Vec<Tensor>, OpError>;
+
+    /// The number of operations. The default is one for each element of the results.
+    fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
+        let _ = inputs;
+        outputs
+            .iter()
+            .filter_map(|t| t.shape.n_elements())
+            .map(|n| n as u64)
+            .sum()
+    }
+
+    /// For [`Class::Map`]: what happens to one element, given the operands' element types.
+    fn scalar(&self, inputs: &[Option<crate::DType>]) -> Option<ScalarFn> {
+        let _ = inputs;
+        None
+    }
+
+    /// For [`Class::View`]: result `output` as a view of operand 0; `None` where shapes or
+    /// constants are not known.
+    fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<ViewStep> {
+        let _ = (cx, output);
+        None
+    }
+}
+
+macro_rules! operators {
+    ($($file:ident::$name:ident,)*) => {
+        $(mod $file; pub use $file::$name;)*
+
+        /// An operator with its attributes.
+        #[derive(Clone, PartialEq, Debug)]
+        #[allow(missing_docs, reason = "each variant is documented at its type")]
+        pub enum Op {
+            $($name($name),)*
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Self {
+                Op::$name(op)
+            }
+        })*
+
+        impl Op {
+            /// Every operator's name, its ONNX versions and its class, in the list's order.
+            pub fn catalogue() -> impl Iterator<Item = (&'static str, &'static [u32], Class)> {
+                [$((<$name as Operator>::NAME, <$name as Operator>::VERSIONS, <$name as Operator>::CLASS),)*].into_iter()
+            }
+
+            /// The operator called `name` with these attributes; `None` if there is none.
+            pub fn read(name: &str, attrs: &Attrs) -> Option<Result<Op, AttrError>> {
+                match name {
+                    $(<$name as Operator>::NAME => Some(<$name as Operator>::read(attrs).map(Op::$name)),)*
+                    _ => None,
+                }
+            }
+
+            /// The ONNX name, also the mnemonic of the text form.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$name(_) => <$name as Operator>::NAME,)* }
+            }
+
+            /// The class.
+            pub fn class(&self) -> Class {
+                match self { $(Op::$name(_) => <$name as Operator>::CLASS,)* }
+            }
+
+            /// How many operands it takes.
+            pub fn arity(&self) -> RangeInclusive<usize> {
+                match self { $(Op::$name(_) => <$name as Operator>::INPUTS,)* }
+            }
+
+            /// How many results it has.
+            pub fn results(&self) -> RangeInclusive<usize> {
+                match self { $(Op::$name(_) => <$name as Operator>::OUTPUTS,)* }
+            }
+
+            /// The attributes that differ from their defaults.
+            pub fn attrs(&self) -> Attrs {
+                match self { $(Op::$name(op) => Operator::write(op),)* }
+            }
+
+            fn infer_unchecked(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+                match self { $(Op::$name(op) => Operator::infer(op, cx),)* }
+            }
+
+            fn eval_unchecked(
+                &self,
+                inputs: &[Option<&Tensor>],
+                types: &[TensorType],
+            ) -> Result<Vec<Tensor>, OpError> {
+                match self { $(Op::$name(op) => Operator::eval(op, inputs, types),)* }
+            }
+
+            fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
+                match self { $(Op::$name(op) => Operator::flop(op, inputs, outputs),)* }
+            }
+
+            /// For [`Class::Map`]: what happens to one element.
+            pub fn scalar(&self, inputs: &[Option<crate::DType>]) -> Option<ScalarFn> {
+                match self { $(Op::$name(op) => Operator::scalar(op, inputs),)* }
+            }
+
+            /// For [`Class::View`]: result `output` as a view of operand 0.
+            pub fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<ViewStep> {
+                match self { $(Op::$name(op) => Operator::view(op, cx, output),)* }
+            }
+        }
+    };
+}
+
+impl Op {
+    /// The types of the results, after a check of the number of operands and results.
+    pub fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
+        check_count("inputs", cx.n_inputs(), self.arity())?;
+        check_count("outputs", cx.n_outputs(), self.results())?;
+        self.infer_unchecked(cx)
+    }
+
+    /// The results for these operands, computed in the plainest way.
+    ///
+    /// `n_outputs` is the number of results that the node has.
+    pub fn eval(
+        &self,
+        inputs: &[Option<&Tensor>],
+        n_outputs: usize,
+    ) -> Result<Vec<Tensor>, OpError> {
+        let types: Vec<_> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
+        let types: Vec<_> = types.iter().map(Option::as_ref).collect();
+        let results = self.infer(&InferCx::new(&types, inputs, n_outputs))?;
+        self.eval_unchecked(inputs, &results)
+    }
+
+    /// Operations and memory traffic, each operand read and each result written once.
+    pub fn work(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> Work {
+        let bytes = |t: &TensorType| t.n_bytes().unwrap_or(0) as u64;
+        Work {
+            flop: self.flop(inputs, outputs),
+            read: inputs.iter().flatten().map(|t| bytes(t)).sum(),
+            written: outputs.iter().map(bytes).sum(),
+        }
+    }
+}
+
+fn check_count(what: &str, n: usize, allowed: RangeInclusive<usize>) -> Result<(), OpError> {
+    if allowed.contains(&n) {
+        return Ok(());
+    }
+    let (lo, hi) = (allowed.start(), allowed.end());
+    let range = match (lo, hi) {
+        (lo, hi) if lo == hi => format!("{lo}"),
+        (lo, &usize::MAX) => format!("at least {lo}"),
+        (lo, hi) => format!("{lo} to {hi}"),
+    };
+    Err(OpError::Arity(format!("{n} {what}, expected {range}")))
+}
+
+operators! {
+    add::Add,
+    conv::Conv,
+    reduce_sum::ReduceSum,
+    relu::Relu,
+    reshape::Reshape,
+    transpose::Transpose,
+}

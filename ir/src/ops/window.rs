@@ -1,0 +1,168 @@
+//! The geometry of sliding windows, which convolutions and pooling share.
+
+use crate::attr_enum;
+use crate::ops::OpError;
+use crate::shape::{Dim, Shape};
+
+attr_enum! {
+    /// Who chooses the padding.
+    AutoPad {
+        /// The attribute `pads`.
+        NotSet = "NOTSET",
+        /// As many output positions as input positions over stride, odd padding at the end.
+        SameUpper = "SAME_UPPER",
+        /// The same, odd padding at the start.
+        SameLower = "SAME_LOWER",
+        /// None.
+        Valid = "VALID",
+    }
+}
+
+/// Windows over the spatial dimensions of a tensor N, C, D1, …, Dn; every list has n entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WindowGeometry {
+    /// Input positions.
+    pub input: Vec<usize>,
+    /// Output positions.
+    pub output: Vec<usize>,
+    /// Window positions.
+    pub kernel: Vec<usize>,
+    /// Input positions between neighbouring windows.
+    pub strides: Vec<usize>,
+    /// Input positions between neighbouring window positions.
+    pub dilations: Vec<usize>,
+    /// Padding before the first input position.
+    pub pads_begin: Vec<usize>,
+    /// Padding after the last input position.
+    pub pads_end: Vec<usize>,
+}
+
+/// Window attributes as ONNX gives them; empty lists stand for the defaults.
+pub struct WindowAttrs<'a> {
+    /// Window positions.
+    pub kernel: &'a [usize],
+    /// Strides.
+    pub strides: &'a [i64],
+    /// Dilations.
+    pub dilations: &'a [i64],
+    /// Begins, then ends.
+    pub pads: &'a [i64],
+    /// Who chooses the padding.
+    pub auto_pad: AutoPad,
+    /// Whether a last window that starts inside the padded input but ends beyond it counts.
+    pub ceil: bool,
+}
+
+impl WindowAttrs<'_> {
+    /// The geometry over `input`, the spatial dimensions of the operand.
+    pub fn geometry(&self, input: &[usize]) -> Result<WindowGeometry, OpError> {
+        let n = self.kernel.len();
+        if input.len() != n {
+            return Err(OpError::Shape(format!(
+                "a window of {n} dimensions over an input of {} spatial dimensions",
+                input.len()
+            )));
+        }
+        let list = |name: &str, given: &[i64], least: i64, default: usize, len: usize| {
+            if given.is_empty() {
+                return Ok(vec![default; len]);
+            }
+            if given.len() != len || given.iter().any(|&v| v < least) {
+                return Err(OpError::Shape(format!(
+                    "`{name}` is {given:?}; expected {len} numbers of at least {least}"
+                )));
+            }
+            Ok(given.iter().map(|&v| v as usize).collect::<Vec<_>>())
+        };
+        let strides = list("strides", self.strides, 1, 1, n)?;
+        let dilations = list("dilations", self.dilations, 1, 1, n)?;
+        let pads = list("pads", self.pads, 0, 0, 2 * n)?;
+        if self.kernel.contains(&0) {
+            return Err(OpError::Shape("a window of size 0".into()));
+        }
+        let (mut pads_begin, mut pads_end) = (pads[..n].to_vec(), pads[n..].to_vec());
+        let mut output = Vec::with_capacity(n);
+        for i in 0..n {
+            let extent = (self.kernel[i] - 1) * dilations[i] + 1;
+            match self.auto_pad {
+                AutoPad::NotSet => {}
+                AutoPad::Valid => (pads_begin[i], pads_end[i]) = (0, 0),
+                AutoPad::SameUpper | AutoPad::SameLower => {
+                    let windows = input[i].div_ceil(strides[i]);
+                    let total =
+                        (windows.saturating_sub(1) * strides[i] + extent).saturating_sub(input[i]);
+                    let small = total / 2;
+                    (pads_begin[i], pads_end[i]) = match self.auto_pad {
+                        AutoPad::SameUpper => (small, total - small),
+                        _ => (total - small, small),
+                    };
+                }
+            }
+            let padded = input[i] + pads_begin[i] + pads_end[i];
+            let Some(room) = padded.checked_sub(extent) else {
+                return Err(OpError::Shape(format!(
+                    "a window of extent {extent} over {padded} padded input positions"
+                )));
+            };
+            let mut windows = room / strides[i] + 1;
+            if self.ceil
+                && room % strides[i] != 0
+                && windows * strides[i] < input[i] + pads_begin[i]
+            {
+                windows += 1;
+            }
+            output.push(windows);
+        }
+        Ok(WindowGeometry {
+            input: input.to_vec(),
+            output,
+            kernel: self.kernel.to_vec(),
+            strides,
+            dilations,
+            pads_begin,
+            pads_end,
+        })
+    }
+}
+
+impl WindowGeometry {
+    /// Calls `f(output position, window position, input position)` for every pair that hits the
+    /// input, as row-major indices, windows in order.
+    pub fn visit(&self, mut f: impl FnMut(usize, usize, usize)) {
+        use crate::eval::{row_major_strides, unravel};
+        let n_out: usize = self.output.iter().product();
+        let n_kernel: usize = self.kernel.iter().product();
+        let strides = row_major_strides(&self.input);
+        for o in 0..n_out {
+            let out = unravel(o, &self.output);
+            for k in 0..n_kernel {
+                let tap = unravel(k, &self.kernel);
+                let position = (0..out.len()).try_fold(0, |at, d| {
+                    let p = (out[d] * self.strides[d] + tap[d] * self.dilations[d])
+                        .checked_sub(self.pads_begin[d])?;
+                    (p < self.input[d]).then_some(at + p * strides[d])
+                });
+                if let Some(i) = position {
+                    f(o, k, i);
+                }
+            }
+        }
+    }
+}
+
+/// Batch, channels and spatial dimensions of `shape`; spatial dimensions must be known.
+pub(crate) fn split_spatial(shape: &Shape) -> Result<(Dim, Dim, Vec<usize>), OpError> {
+    if shape.rank() < 3 {
+        return Err(OpError::Shape(format!("{shape} has no spatial dimensions")));
+    }
+    let spatial = shape.0[2..]
+        .iter()
+        .map(Dim::known)
+        .collect::<Option<Vec<_>>>();
+    let spatial = spatial.ok_or_else(|| {
+        OpError::Unsupported(format!(
+            "spatial dimensions of {shape} are not known; bind them"
+        ))
+    })?;
+    Ok((shape.dim(0).clone(), shape.dim(1).clone(), spatial))
+}

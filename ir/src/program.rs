@@ -1,0 +1,105 @@
+//! Programs: several graphs and the weights that they share.
+
+use crate::entity_id;
+use crate::graph::Graph;
+use crate::id::Arena;
+use crate::tensor::Tensor;
+use std::collections::BTreeMap;
+
+entity_id!(
+    /// A graph of a [`Program`]: one model.
+    GraphId, "g"
+);
+entity_id!(
+    /// A constant tensor of a [`Program`], shared by every graph that holds the same content.
+    WeightId, "w"
+);
+
+/// The identity of a weight: BLAKE3 over element type, dimensions and data.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentHash(pub [u8; 32]);
+
+impl ContentHash {
+    /// The hash of `tensor`.
+    pub fn of(tensor: &Tensor) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(tensor.dtype().name().as_bytes());
+        hasher.update(&(tensor.dims().len() as u64).to_le_bytes());
+        for &d in tensor.dims() {
+            hasher.update(&(d as u64).to_le_bytes());
+        }
+        hasher.update(tensor.bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl std::fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl std::fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Constant tensors, one copy per content.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    tensors: Arena<WeightId, (ContentHash, Tensor)>,
+    by_hash: BTreeMap<ContentHash, WeightId>,
+}
+
+impl Weights {
+    /// Adds `tensor`, or finds the one of the same content.
+    pub fn add(&mut self, tensor: Tensor) -> WeightId {
+        let hash = ContentHash::of(&tensor);
+        *self
+            .by_hash
+            .entry(hash)
+            .or_insert_with(|| self.tensors.push((hash, tensor)))
+    }
+
+    /// The tensor of `id`, if there is one.
+    pub fn get(&self, id: WeightId) -> Option<&Tensor> {
+        self.tensors.get(id).map(|(_, t)| t)
+    }
+
+    /// The content hash of `id`.
+    pub fn hash(&self, id: WeightId) -> ContentHash {
+        self.tensors[id].0
+    }
+
+    /// The number of weights, those that no graph uses any more included.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// All weights in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (WeightId, &Tensor)> {
+        self.tensors.iter().map(|(id, (_, t))| (id, t))
+    }
+}
+
+impl std::ops::Index<WeightId> for Weights {
+    type Output = Tensor;
+    fn index(&self, id: WeightId) -> &Tensor {
+        &self.tensors[id].1
+    }
+}
+
+/// Several models compiled together.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// One graph a model, in the order that the user gave.
+    pub graphs: Arena<GraphId, Graph>,
+    /// The weights of all graphs.
+    pub weights: Weights,
+}

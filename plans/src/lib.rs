@@ -1,1 +1,15 @@
-//! The contract of dlirc: what an execution plan is, its file, its checks
+//! The contract of dlirc: what an execution plan is, its file, its checks.
+//!
+//! A [`Plan`] is data: models with their inputs and outputs, buffers at fixed offsets in arenas,
+//! kernels as specs ([`spec`]), and steps that apply kernels to buffers and weights. It knows
+//! nothing of the compiler that made it, and the runtime knows nothing else.
+
+pub mod dtype;
+pub mod plan;
+pub mod spec;
+pub mod tape;
+
+pub use dtype::DType;
+pub use plan::*;
+pub use spec::KernelSpec;
+pub use tape::Tape;

@@ -63,10 +63,10 @@ pub fn views<T: Operator>(
         .ok_or(OpError::MissingInput(0))?;
     (0..n_outputs)
         .map(|output| {
-            let step = op
+            let steps = op
                 .view(&cx, output)
                 .ok_or_else(|| OpError::Shape(format!("{} is no view of constants", T::NAME)))?;
-            view(x, &step)
+            steps.iter().try_fold(x.clone(), |x, step| view(&x, step))
         })
         .collect()
 }

@@ -9,6 +9,9 @@ use crate::tensor::Tensor;
 use crate::{DType, eval};
 use std::ops::RangeInclusive;
 
+/// How many operands an elementwise operator can take: [`ScalarOp::Input`](crate::scalar::ScalarOp::Input) numbers them in a byte.
+const MAX_INPUTS: usize = 256;
+
 /// An operator that computes each element of its result from one element of each operand.
 pub trait MapOperator: Clone + PartialEq + std::fmt::Debug + Sized {
     /// The ONNX name.
@@ -25,6 +28,11 @@ pub trait MapOperator: Clone + PartialEq + std::fmt::Debug + Sized {
 
     /// Refuses element types that ONNX or dlirc does not define the operator for.
     fn check(&self, inputs: &[Option<DType>]) -> Result<(), OpError>;
+
+    /// The shape of the result. Operands that the function reads broadcast to it.
+    fn shape(&self, cx: &InferCx<'_>) -> Result<Shape, OpError> {
+        broadcast_all(cx, 0..cx.n_inputs())
+    }
 
     /// The function of one element; `inputs` are registers that hold the operands' elements.
     fn build(&self, b: &mut ScalarBuilder, inputs: &[Option<Reg>]) -> Reg;
@@ -50,11 +58,14 @@ impl<T: MapOperator> Operator for T {
         for i in 0..*T::INPUTS.start() {
             cx.input(i)?;
         }
+        if inputs.len() > MAX_INPUTS {
+            return Err(OpError::Unsupported(format!(
+                "{} operands; split the operator into several of at most {MAX_INPUTS}",
+                inputs.len()
+            )));
+        }
         self.check(&dtypes)?;
-        let shape = inputs
-            .iter()
-            .flatten()
-            .try_fold(Shape::default(), |shape, t| broadcast(&shape, &t.shape))?;
+        let shape = self.shape(cx)?;
         Ok(vec![TensorType::new(
             scalar_fn(self, &dtypes).dtype(),
             shape,
@@ -103,6 +114,33 @@ fn scalar_fn<T: MapOperator>(op: &T, dtypes: &[Option<DType>]) -> ScalarFn {
     b.finish(result)
 }
 
+/// What the operands `which` that are there broadcast to.
+pub(crate) fn broadcast_all(
+    cx: &InferCx<'_>,
+    which: std::ops::Range<usize>,
+) -> Result<Shape, OpError> {
+    which
+        .filter_map(|i| cx.optional(i))
+        .try_fold(Shape::default(), |shape, t| broadcast(&shape, &t.shape))
+}
+
+/// `f(x)` in a floating-point type that is wide enough for a function of several steps, rounded
+/// to `x`'s type at the end: half precision goes through f32, integers through f64.
+pub(crate) fn in_float(
+    b: &mut ScalarBuilder,
+    x: Reg,
+    f: impl FnOnce(&mut ScalarBuilder, Reg) -> Reg,
+) -> Reg {
+    let dtype = b.dtype(x);
+    let wide = match dtype {
+        DType::F16 | DType::BF16 | DType::F32 => DType::F32,
+        _ => DType::F64,
+    };
+    let x = b.cast(x, wide);
+    let y = f(b, x);
+    b.cast(y, dtype)
+}
+
 /// All operands that are there have one type, for which `allowed` holds.
 pub(crate) fn same_type(
     inputs: &[Option<DType>],
@@ -131,15 +169,44 @@ pub(crate) fn is_number(dtype: DType) -> bool {
     dtype.is_float() || dtype.is_integer()
 }
 
-/// Declares an elementwise operator without attributes.
+/// Floating-point numbers.
+pub(crate) fn is_float(dtype: DType) -> bool {
+    dtype.is_float()
+}
+
+/// Integers, signed or not.
+pub(crate) fn is_integer(dtype: DType) -> bool {
+    dtype.is_integer()
+}
+
+/// Bools.
+pub(crate) fn is_bool(dtype: DType) -> bool {
+    dtype == DType::Bool
+}
+
+/// Numbers and bools.
+pub(crate) fn is_real(dtype: DType) -> bool {
+    is_number(dtype) || is_bool(dtype)
+}
+
+/// Declares an elementwise operator whose operands have one type.
 ///
 /// `map_operator! { /// doc
 ///     Add, "Add", [7, 13, 14], 2..=2, is_number, "a number", |b, x| b.binary(Binary::Add, x[0], x[1]) }`:
 /// name, ONNX name, versions, operands, allowed type and its description, function of one element.
+/// With attributes, `Elu { /// doc
+/// alpha: f32 = 1.0 }, …, |op, b, x| …`, where `op` is the operator.
 macro_rules! map_operator {
     ($(#[$meta:meta])* $name:ident, $onnx:literal, [$($version:literal),*], $inputs:expr,
      $allowed:expr, $expected:literal, |$b:ident, $x:ident| $body:expr) => {
-        $crate::attributes! { $(#[$meta])* $name {} }
+        $crate::ops::map::map_operator! {
+            $(#[$meta])* $name {}, $onnx, [$($version),*], $inputs, $allowed, $expected,
+            |_op, $b, $x| $body
+        }
+    };
+    ($(#[$meta:meta])* $name:ident { $($attrs:tt)* }, $onnx:literal, [$($version:literal),*],
+     $inputs:expr, $allowed:expr, $expected:literal, |$op:ident, $b:ident, $x:ident| $body:expr) => {
+        $crate::attributes! { $(#[$meta])* $name { $($attrs)* } }
 
         impl $crate::ops::MapOperator for $name {
             const NAME: &'static str = $onnx;
@@ -157,6 +224,7 @@ macro_rules! map_operator {
                 $b: &mut $crate::scalar::ScalarBuilder,
                 inputs: &[Option<$crate::scalar::Reg>],
             ) -> $crate::scalar::Reg {
+                let $op = self;
                 let $x: Vec<_> = inputs.iter().flatten().copied().collect();
                 $body
             }

@@ -141,9 +141,9 @@ pub trait Operator: Clone + PartialEq + fmt::Debug + Sized {
         None
     }
 
-    /// For [`Class::View`]: result `output` as a view of operand 0; `None` where shapes or
-    /// constants are not known.
-    fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<ViewStep> {
+    /// For [`Class::View`]: result `output` as a view of operand 0, by steps that follow one
+    /// another (none: the operand itself); `None` where shapes or constants are not known.
+    fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<Vec<ViewStep>> {
         let _ = (cx, output);
         None
     }
@@ -226,8 +226,8 @@ macro_rules! operators {
                 match self { $(Op::$name(op) => Operator::scalar(op, inputs),)* }
             }
 
-            /// For [`Class::View`]: result `output` as a view of operand 0.
-            pub fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<ViewStep> {
+            /// For [`Class::View`]: result `output` as a view of operand 0, step after step.
+            pub fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<Vec<ViewStep>> {
                 match self { $(Op::$name(op) => Operator::view(op, cx, output),)* }
             }
         }

@@ -98,8 +98,8 @@ impl Operator for Reshape {
         eval::views(self, inputs, 1)
     }
 
-    fn view(&self, cx: &InferCx<'_>, _output: usize) -> Option<ViewStep> {
+    fn view(&self, cx: &InferCx<'_>, _output: usize) -> Option<Vec<ViewStep>> {
         let shape = self.shape(cx.shape(0).ok()?, &cx.ints(1)?).ok()?;
-        Some(ViewStep::Reshape(shape.dims()?))
+        Some(vec![ViewStep::Reshape(shape.dims()?)])
     }
 }

@@ -58,7 +58,7 @@ impl Operator for Transpose {
         eval::views(self, inputs, 1)
     }
 
-    fn view(&self, cx: &InferCx<'_>, _output: usize) -> Option<ViewStep> {
-        Some(ViewStep::Permute(self.permutation(cx.shape(0).ok()?.rank()).ok()?))
+    fn view(&self, cx: &InferCx<'_>, _output: usize) -> Option<Vec<ViewStep>> {
+        Some(vec![ViewStep::Permute(self.permutation(cx.shape(0).ok()?.rank()).ok()?)])
     }
 }

@@ -6,6 +6,7 @@ use crate::ops::{Class, OpError, Operator};
 use crate::scalar::{Reg, ScalarBuilder, ScalarFn};
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
+use crate::dtype::Kind;
 use crate::{DType, eval};
 use std::ops::RangeInclusive;
 
@@ -177,6 +178,11 @@ pub(crate) fn is_float(dtype: DType) -> bool {
 /// Integers, signed or not.
 pub(crate) fn is_integer(dtype: DType) -> bool {
     dtype.is_integer()
+}
+
+/// Numbers that may be negative.
+pub(crate) fn is_signed(dtype: DType) -> bool {
+    matches!(dtype.kind(), Kind::Signed | Kind::Float)
 }
 
 /// Bools.

@@ -1,8 +1,11 @@
 //! What all folds along axes share.
 
+use super::OpError;
+use super::map::is_number;
+use super::operands::{Number, integer_range, known_dims, operand, with_cx};
 use crate::DType;
+use crate::eval::{offsets, row_major_strides};
 use crate::infer::{InferCx, normalize_axes};
-use crate::ops::OpError;
 use crate::shape::{Dim, Shape, TensorType};
 use crate::tensor::Tensor;
 
@@ -48,6 +51,39 @@ impl Fold {
             }
         }
     }
+
+    /// The fold of integers of type `dtype`: exact where the result is one, otherwise truncated.
+    fn apply_integers(self, values: &[i128], dtype: DType) -> i128 {
+        let (least, greatest) = integer_range(dtype);
+        let all = values.iter().copied();
+        let sum = |terms: &mut dyn Iterator<Item = i128>| terms.fold(0, i128::wrapping_add);
+        match self {
+            Fold::Sum => sum(&mut all.into_iter()),
+            Fold::Mean => sum(&mut all.into_iter()) / (values.len() as i128).max(1),
+            Fold::Prod => all.fold(1, i128::wrapping_mul),
+            Fold::Min => all.min().unwrap_or(greatest),
+            Fold::Max => all.max().unwrap_or(least),
+            Fold::L1 => sum(&mut all.map(i128::abs)),
+            Fold::SumSquare => sum(&mut all.map(|v| v.wrapping_mul(v))),
+            Fold::L2 | Fold::LogSum | Fold::LogSumExp => {
+                self.apply(&all.map(|v| v as f64).collect::<Vec<_>>()) as i128
+            }
+        }
+    }
+
+    /// Whether the fold is defined for elements of `dtype`.
+    fn takes(self, dtype: DType) -> bool {
+        is_number(dtype) || (matches!(self, Fold::Min | Fold::Max) && dtype == DType::Bool)
+    }
+
+    /// Operations for each element of the operand.
+    pub(crate) fn flop(self) -> u64 {
+        match self {
+            Fold::Sum | Fold::Mean | Fold::Prod | Fold::Min | Fold::Max | Fold::LogSum => 1,
+            Fold::L1 | Fold::L2 | Fold::SumSquare => 2,
+            Fold::LogSumExp => 4,
+        }
+    }
 }
 
 fn nan_max(a: f64, b: f64) -> f64 {
@@ -82,79 +118,104 @@ pub(crate) fn reduced_shape(shape: &Shape, axes: &[usize], keepdims: bool) -> Sh
     .collect()
 }
 
-/// For each result element in order, the elements of `x` along `axes` in row-major order, as given to `f`.
-pub(crate) fn fold_axes(
-    x: &[f64],
+/// Where the elements of each lane of a row-major tensor lie: a lane holds what differs along some axes only.
+struct Lanes {
+    /// The first element of each lane, in row-major order over the other axes.
+    bases: Vec<usize>,
+    /// From there, the elements in row-major order over the axes.
+    steps: Vec<usize>,
+}
+
+impl Lanes {
+    fn new(dims: &[usize], axes: &[usize]) -> Self {
+        let strides = row_major_strides(dims);
+        let walk = |set: &[usize]| -> Vec<usize> {
+            let (dims, strides): (Vec<_>, Vec<_>) =
+                set.iter().map(|&i| (dims[i], strides[i])).unzip();
+            offsets(&dims, &strides).collect()
+        };
+        let others: Vec<usize> = (0..dims.len()).filter(|i| !axes.contains(i)).collect();
+        Self {
+            bases: walk(&others),
+            steps: walk(axes),
+        }
+    }
+}
+
+/// For each result element in order, what `f` makes of the elements of `x` along `axes` in row-major order.
+pub(crate) fn fold_axes<T: Copy, U>(
+    x: &[T],
     dims: &[usize],
     axes: &[usize],
-    mut f: impl FnMut(&[f64]) -> f64,
-) -> Vec<f64> {
-    let outer: Vec<usize> = (0..dims.len()).filter(|i| !axes.contains(i)).collect();
-    let strides = crate::eval::row_major_strides(dims);
-    let pick = |set: &[usize]| -> (Vec<usize>, Vec<usize>) {
-        (
-            set.iter().map(|&i| dims[i]).collect(),
-            set.iter().map(|&i| strides[i]).collect(),
-        )
+    mut f: impl FnMut(&[T]) -> U,
+) -> Vec<U> {
+    let lanes = Lanes::new(dims, axes);
+    let mut lane = Vec::with_capacity(lanes.steps.len());
+    let fold = |&base: &usize| {
+        lane.clear();
+        lane.extend(lanes.steps.iter().map(|step| x[base + step]));
+        f(&lane)
     };
-    let (outer_dims, outer_strides) = pick(&outer);
-    let (inner_dims, inner_strides) = pick(axes);
-    let inner: Vec<usize> = crate::eval::offsets(&inner_dims, &inner_strides).collect();
-    let mut buffer = vec![0.0; inner.len()];
-    crate::eval::offsets(&outer_dims, &outer_strides)
-        .map(|base| {
-            for (b, &o) in buffer.iter_mut().zip(&inner) {
-                *b = x[base + o];
-            }
-            f(&buffer)
-        })
-        .collect()
+    lanes.bases.iter().map(fold).collect()
+}
+
+/// Has `f` replace the elements of `x` along `axes`, one lane after the other.
+pub(crate) fn map_axes<T: Number>(
+    x: &mut [T],
+    dims: &[usize],
+    axes: &[usize],
+    mut f: impl FnMut(&mut [T]),
+) {
+    let lanes = Lanes::new(dims, axes);
+    let mut lane = vec![T::ZERO; lanes.steps.len()];
+    for &base in &lanes.bases {
+        for (to, step) in lane.iter_mut().zip(&lanes.steps) {
+            *to = x[base + step];
+        }
+        f(&mut lane);
+        for (&from, step) in lane.iter().zip(&lanes.steps) {
+            x[base + step] = from;
+        }
+    }
 }
 
 /// Type of the result of a fold.
 pub(crate) fn infer_fold(
     cx: &InferCx<'_>,
+    fold: Fold,
     noop: bool,
     keepdims: bool,
-    allowed: fn(DType) -> bool,
 ) -> Result<Vec<TensorType>, OpError> {
     let x = cx.input(0)?;
-    if !allowed(x.dtype) {
+    if !fold.takes(x.dtype) {
         return Err(OpError::Type(format!(
             "operand of type {}, expected a number",
             x.dtype
         )));
     }
-    Ok(vec![TensorType::new(
-        x.dtype,
-        reduced_shape(&x.shape, &axes(cx, noop)?, keepdims),
-    )])
+    let shape = reduced_shape(&x.shape, &axes(cx, noop)?, keepdims);
+    Ok(vec![TensorType::new(x.dtype, shape)])
 }
 
-/// The result of a fold.
+/// The result of a fold. Over no axes, what the fold does beside folding is still done to each element.
 pub(crate) fn eval_fold(
     fold: Fold,
     noop: bool,
     inputs: &[Option<&Tensor>],
     ty: &TensorType,
 ) -> Result<Vec<Tensor>, OpError> {
-    let types: Vec<_> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
-    let types: Vec<_> = types.iter().map(Option::as_ref).collect();
-    let axes = axes(&InferCx::new(&types, inputs, 1), noop)?;
-    let x = inputs[0].ok_or(OpError::MissingInput(0))?;
-    let values = x
-        .to_f64()
-        .ok_or_else(|| OpError::Type("complex operand".into()))?;
-    let dims = ty
-        .shape
-        .dims()
-        .ok_or_else(|| OpError::Shape("unknown shape".into()))?;
-    let result = if axes.is_empty() && noop && inputs.get(1).is_some() {
-        values
+    let axes = with_cx(inputs, 1, |cx| axes(cx, noop))?;
+    let x = operand(inputs, 0)?;
+    let dims = known_dims(ty)?;
+    let result = if ty.dtype.is_float() {
+        let y = fold_axes(&f64::read(x)?, x.dims(), &axes, |v| fold.apply(v));
+        f64::write(ty.dtype, &dims, &y)
     } else {
-        fold_axes(&values, x.dims(), &axes, |v| fold.apply(v))
+        let fold_lane = |v: &[i128]| fold.apply_integers(v, ty.dtype);
+        let y = fold_axes(&i128::read(x)?, x.dims(), &axes, fold_lane);
+        i128::write(ty.dtype, &dims, &y)
     };
-    Ok(vec![Tensor::from_f64(ty.dtype, &dims, &result)])
+    Ok(vec![result])
 }
 
 /// Declares a fold along axes: name, ONNX name, versions, what it computes.
@@ -192,12 +253,8 @@ macro_rules! reduce_operator {
                 &self,
                 cx: &$crate::infer::InferCx<'_>,
             ) -> Result<Vec<$crate::TensorType>, $crate::OpError> {
-                $crate::ops::reduce::infer_fold(
-                    cx,
-                    self.noop_with_empty_axes,
-                    self.keepdims,
-                    $crate::ops::map::is_number,
-                )
+                let (noop, keepdims) = (self.noop_with_empty_axes, self.keepdims);
+                $crate::ops::reduce::infer_fold(cx, $fold, noop, keepdims)
             }
 
             fn eval(
@@ -213,7 +270,8 @@ macro_rules! reduce_operator {
                 inputs: &[Option<&$crate::TensorType>],
                 _outputs: &[$crate::TensorType],
             ) -> u64 {
-                inputs[0].and_then(|t| t.shape.n_elements()).unwrap_or(0) as u64
+                let n = inputs[0].and_then(|t| t.shape.n_elements()).unwrap_or(0);
+                n as u64 * $fold.flop()
             }
         }
     };

@@ -1,0 +1,10 @@
+//! Inverse sine.
+
+use super::map::{is_float, map_operator};
+use crate::scalar::Unary;
+
+map_operator! {
+    /// `asin(x)` in radians, elementwise; NaN outside -1 to 1.
+    Asin, "Asin", [7, 22], 1..=1, is_float, "a floating-point number",
+    |b, x| b.unary(Unary::Asin, x[0])
+}

@@ -115,6 +115,11 @@ fn scalar_fn<T: MapOperator>(op: &T, dtypes: &[Option<DType>]) -> ScalarFn {
     b.finish(result)
 }
 
+/// The register of operand `i`, which is a required one.
+pub(crate) fn operand(inputs: &[Option<Reg>], i: usize) -> Reg {
+    inputs[i].expect("inference refuses nodes without their required operands")
+}
+
 /// What the operands `which` that are there broadcast to.
 pub(crate) fn broadcast_all(
     cx: &InferCx<'_>,

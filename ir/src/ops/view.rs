@@ -1,5 +1,9 @@
 //! Views: results that are elements of the operand under another index.
 
+use crate::infer::InferCx;
+use crate::ops::OpError;
+use crate::shape::{Dim, Shape};
+
 /// How a view indexes its operand.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ViewStep {
@@ -18,4 +22,28 @@ pub enum ViewStep {
     },
     /// Broadcast to these dimensions, aligned at the back; dimensions of size 1 repeat.
     Broadcast(Vec<usize>),
+}
+
+/// The shape that operand `i`, a list of dimensions, spells out; dimensions known only at run
+/// time where it is computed then.
+pub(crate) fn shape_operand(
+    cx: &InferCx<'_>,
+    i: usize,
+    name: &'static str,
+) -> Result<Shape, OpError> {
+    let ty = cx.input(i)?;
+    if ty.shape.rank() != 1 || !ty.dtype.is_integer() {
+        return Err(OpError::Type(format!(
+            "`{name}` of type {ty}, expected a list of integers"
+        )));
+    }
+    if let Some(dims) = cx.ints(i) {
+        let dim = |&d: &i64| {
+            let known = usize::try_from(d).map(Dim::Known);
+            known.map_err(|_| OpError::Shape(format!("`{name}` holds the dimension {d}")))
+        };
+        return dims.iter().map(dim).collect();
+    }
+    let rank = ty.shape.dim(0).known().ok_or(OpError::NotConstant(name))?;
+    Ok((0..rank).map(|_| cx.fresh_dim()).collect())
 }

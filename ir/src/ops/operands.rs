@@ -170,3 +170,9 @@ pub(crate) fn one_type(
     super::map::same_type(&dtypes, allowed, expected)?;
     Ok(dtype)
 }
+
+/// The number of elements of operand `i`; 0 if it is not there or not known.
+pub(crate) fn n_elements(inputs: &[Option<&TensorType>], i: usize) -> u64 {
+    let n = inputs.get(i).copied().flatten().and_then(|t| t.shape.n_elements());
+    n.unwrap_or(0) as u64
+}

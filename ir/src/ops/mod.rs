@@ -5,9 +5,13 @@
 //! Operands follow the newest ONNX form; the `onnx` room brings older forms to it.
 
 mod arg_reduce;
+mod contract;
+mod global_pool;
 mod map;
+mod norm;
 mod normalize;
 mod operands;
+mod pool;
 mod reduce;
 mod view;
 mod window;
@@ -21,6 +25,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 pub use map::MapOperator;
+pub use norm::NormOrder;
 pub use reduce::Fold;
 pub use view::ViewStep;
 pub use window::{AutoPad, WindowGeometry};
@@ -150,6 +155,12 @@ pub trait Operator: Clone + PartialEq + fmt::Debug + Sized {
         let _ = (cx, output);
         None
     }
+
+    /// For [`Class::Metadata`]: the result; `None` where the operands' types do not tell.
+    fn metadata(&self, cx: &InferCx<'_>) -> Option<Tensor> {
+        let _ = cx;
+        None
+    }
 }
 
 macro_rules! operators {
@@ -233,6 +244,11 @@ macro_rules! operators {
             pub fn view(&self, cx: &InferCx<'_>, output: usize) -> Option<Vec<ViewStep>> {
                 match self { $(Op::$name(op) => Operator::view(op, cx, output),)* }
             }
+
+            /// For [`Class::Metadata`]: the result, which no operand's content changes.
+            pub fn metadata(&self, cx: &InferCx<'_>) -> Option<Tensor> {
+                match self { $(Op::$name(op) => Operator::metadata(op, cx),)* }
+            }
         }
     };
 }
@@ -295,6 +311,7 @@ operators! {
     asinh::Asinh,
     atan::Atan,
     atanh::Atanh,
+    average_pool::AveragePool,
     batch_normalization::BatchNormalization,
     bit_shift::BitShift,
     bitwise_and::BitwiseAnd,
@@ -311,18 +328,26 @@ operators! {
     cos::Cos,
     cosh::Cosh,
     div::Div,
+    dropout::Dropout,
     elu::Elu,
     equal::Equal,
     erf::Erf,
     exp::Exp,
+    expand::Expand,
     eye_like::EyeLike,
+    flatten::Flatten,
     floor::Floor,
     gelu::Gelu,
+    gemm::Gemm,
+    global_average_pool::GlobalAveragePool,
+    global_lp_pool::GlobalLpPool,
+    global_max_pool::GlobalMaxPool,
     greater::Greater,
     greater_or_equal::GreaterOrEqual,
     hard_sigmoid::HardSigmoid,
     hard_swish::HardSwish,
     hardmax::Hardmax,
+    identity::Identity,
     is_inf::IsInf,
     is_nan::IsNaN,
     layer_normalization::LayerNormalization,
@@ -331,7 +356,11 @@ operators! {
     less_or_equal::LessOrEqual,
     log::Log,
     log_softmax::LogSoftmax,
+    lp_pool::LpPool,
+    lrn::LRN,
+    mat_mul::MatMul,
     max::Max,
+    max_pool::MaxPool,
     mean::Mean,
     min::Min,
     mish::Mish,
@@ -358,15 +387,20 @@ operators! {
     reshape::Reshape,
     round::Round,
     selu::Selu,
+    shape::Shape,
     shrink::Shrink,
     sigmoid::Sigmoid,
     sign::Sign,
     sin::Sin,
     sinh::Sinh,
+    size::Size,
+    slice::Slice,
     softmax::Softmax,
     softplus::Softplus,
     softsign::Softsign,
+    split::Split,
     sqrt::Sqrt,
+    squeeze::Squeeze,
     sub::Sub,
     sum::Sum,
     swish::Swish,
@@ -375,6 +409,7 @@ operators! {
     thresholded_relu::ThresholdedRelu,
     transpose::Transpose,
     trilu::Trilu,
+    unsqueeze::Unsqueeze,
     where_::Where,
     xor::Xor,
 }

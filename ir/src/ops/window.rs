@@ -148,6 +148,26 @@ impl WindowGeometry {
             }
         }
     }
+
+    /// For each output position in row-major order, how many window positions hit the padded input.
+    pub fn taps_in_padding(&self) -> Vec<usize> {
+        let taps = |d: usize, o: usize| {
+            let padded = self.input[d] + self.pads_begin[d] + self.pads_end[d];
+            let reach = padded.saturating_sub(o * self.strides[d]);
+            reach.div_ceil(self.dilations[d]).min(self.kernel[d])
+        };
+        let n_out: usize = self.output.iter().product();
+        let windows = (0..n_out).map(|o| crate::eval::unravel(o, &self.output));
+        windows.map(|out| out.iter().enumerate().map(|(d, &o)| taps(d, o)).product()).collect()
+    }
+}
+
+/// The attribute `kernel_shape` as window positions.
+pub(crate) fn kernel(shape: &[i64]) -> Result<Vec<usize>, OpError> {
+    let positions = shape.iter().map(|&k| usize::try_from(k).ok().filter(|&k| k > 0));
+    positions.collect::<Option<_>>().ok_or_else(|| {
+        OpError::Shape(format!("`kernel_shape` is {shape:?}, expected numbers of at least 1"))
+    })
 }
 
 /// Batch, channels and spatial dimensions of `shape`; spatial dimensions must be known.

@@ -133,9 +133,13 @@ pub trait Operator: Clone + PartialEq + fmt::Debug + Sized {
         types: &[TensorType],
     ) -> Result<Vec<Tensor>, OpError>;
 
-    /// The number of operations. The default is one for each element of the results.
+    /// The number of operations. The default is one for each element of the results, and none for
+    /// operators that only move elements or read types.
     fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
         let _ = inputs;
+        if matches!(Self::CLASS, Class::View | Class::Movement | Class::Metadata) {
+            return 0;
+        }
         outputs
             .iter()
             .filter_map(|t| t.shape.n_elements())

@@ -47,3 +47,18 @@ pub(crate) fn shape_operand(
     let rank = ty.shape.dim(0).known().ok_or(OpError::NotConstant(name))?;
     Ok((0..rank).map(|_| cx.fresh_dim()).collect())
 }
+
+/// The number of elements under `dims`: a symbol where the others are 1, else fresh if one is not known.
+pub(crate) fn product(dims: &[Dim], cx: &InferCx<'_>) -> Dim {
+    dims.iter().fold(Dim::Known(1), |n, d| times(&n, d, cx))
+}
+
+/// The product of two dimensions; fresh if it has no name.
+pub(crate) fn times(a: &Dim, b: &Dim, cx: &InferCx<'_>) -> Dim {
+    match (a, b) {
+        (Dim::Known(a), Dim::Known(b)) => Dim::Known(a.saturating_mul(*b)),
+        (Dim::Known(0), _) | (_, Dim::Known(0)) => Dim::Known(0),
+        (Dim::Known(1), d) | (d, Dim::Known(1)) => d.clone(),
+        _ => cx.fresh_dim(),
+    }
+}

@@ -4,6 +4,7 @@
 //! same one.
 
 use crate::DType;
+use crate::spec::SpecError;
 use serde::{Deserialize, Serialize};
 
 /// The result of a step of a [`Tape`].
@@ -165,5 +166,132 @@ impl Tape {
                 )
             })
             .count()
+    }
+}
+
+/// What a tape may refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct TapeScope<'a> {
+    /// The types of the inputs.
+    pub inputs: &'a [DType],
+    /// The types of the row scalars so far.
+    pub row_scalars: &'a [DType],
+    /// The dimensions of the domain.
+    pub rank: usize,
+}
+
+impl Tape {
+    /// Checks that registers refer backward, that inputs, row scalars and dimensions exist with
+    /// the types that the steps say, and that every function takes its operands. Gives the types
+    /// of the results.
+    ///
+    /// # Errors
+    ///
+    /// The first step or result that makes no sense.
+    pub fn check(&self, scope: &TapeScope<'_>) -> Result<Vec<DType>, SpecError> {
+        let n_registers = usize::from(u16::MAX) + 1;
+        if self.steps.len() > n_registers {
+            return Err(SpecError(format!(
+                "a tape of {} steps; the most is {n_registers}",
+                self.steps.len()
+            )));
+        }
+        for (n, step) in self.steps.iter().enumerate() {
+            let earlier = &self.steps[..n];
+            let takes = step.takes(earlier, scope);
+            if takes != Some(true) {
+                return Err(SpecError(format!(
+                    "step {n} of a tape, {:?} of type {}, refers to nothing there or to another type",
+                    step.op, step.dtype
+                )));
+            }
+        }
+        self.results
+            .iter()
+            .map(|r| {
+                let step = self.steps.get(usize::from(r.0));
+                step.map(|s| s.dtype)
+                    .ok_or_else(|| SpecError(format!("result {} of a tape does not exist", r.0)))
+            })
+            .collect()
+    }
+}
+
+impl TapeStep {
+    /// Whether the operands are of types that give this step's type; `None` if one does not exist.
+    fn takes(&self, earlier: &[TapeStep], scope: &TapeScope<'_>) -> Option<bool> {
+        let of = |r: Reg| earlier.get(usize::from(r.0)).map(|s| s.dtype);
+        let out = self.dtype;
+        let is_real = |d: DType| d.is_float() || d.is_integer();
+        Some(match self.op {
+            TapeOp::Input(n) => *scope.inputs.get(usize::from(n))? == out,
+            TapeOp::RowScalar(n) => *scope.row_scalars.get(usize::from(n))? == out,
+            TapeOp::Index(n) => usize::from(n) < scope.rank && out == DType::I64,
+            TapeOp::Const(Scalar::Float(_)) => out.is_float(),
+            TapeOp::Const(Scalar::Int(_)) => out.is_integer() || out == DType::Bool,
+            TapeOp::Unary(f, x) => {
+                let x = of(x)?;
+                match f {
+                    UnaryFn::Neg | UnaryFn::Abs | UnaryFn::Sign => is_real(x) && out == x,
+                    UnaryFn::Floor
+                    | UnaryFn::Ceil
+                    | UnaryFn::Round
+                    | UnaryFn::Sqrt
+                    | UnaryFn::Reciprocal
+                    | UnaryFn::Exp
+                    | UnaryFn::Log
+                    | UnaryFn::Sin
+                    | UnaryFn::Cos
+                    | UnaryFn::Tan
+                    | UnaryFn::Asin
+                    | UnaryFn::Acos
+                    | UnaryFn::Atan
+                    | UnaryFn::Sinh
+                    | UnaryFn::Cosh
+                    | UnaryFn::Tanh
+                    | UnaryFn::Asinh
+                    | UnaryFn::Acosh
+                    | UnaryFn::Atanh
+                    | UnaryFn::Erf
+                    | UnaryFn::Sigmoid
+                    | UnaryFn::Softplus => x.is_float() && out == x,
+                    UnaryFn::Not => x == DType::Bool && out == DType::Bool,
+                    UnaryFn::BitNot => x.is_integer() && out == x,
+                    UnaryFn::IsNan | UnaryFn::IsInf => x.is_float() && out == DType::Bool,
+                }
+            }
+            TapeOp::Binary(f, x, y) => {
+                let (x, y) = (of(x)?, of(y)?);
+                x == y
+                    && match f {
+                        BinaryFn::Add
+                        | BinaryFn::Sub
+                        | BinaryFn::Mul
+                        | BinaryFn::Div
+                        | BinaryFn::Pow
+                        | BinaryFn::Min
+                        | BinaryFn::Max
+                        | BinaryFn::Mod
+                        | BinaryFn::Rem => is_real(x) && out == x,
+                        BinaryFn::And | BinaryFn::Or | BinaryFn::Xor => {
+                            x == DType::Bool && out == DType::Bool
+                        }
+                        BinaryFn::BitAnd
+                        | BinaryFn::BitOr
+                        | BinaryFn::BitXor
+                        | BinaryFn::Shl
+                        | BinaryFn::Shr => x.is_integer() && out == x,
+                        BinaryFn::Eq => (is_real(x) || x == DType::Bool) && out == DType::Bool,
+                        BinaryFn::Lt | BinaryFn::Le => is_real(x) && out == DType::Bool,
+                    }
+            }
+            TapeOp::Select(condition, x, y) => {
+                of(condition)? == DType::Bool && of(x)? == out && of(y)? == out
+            }
+            TapeOp::Convert(x) => {
+                let is_number = |d| is_real(d) || d == DType::Bool;
+                is_number(of(x)?) && is_number(out)
+            }
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention in one kernel.
 
-use super::{ArgSpec, Operand, Role};
+use super::{ArgSpec, Operand, Role, SpecError, rules};
+use crate::DType;
 use serde::{Deserialize, Serialize};
 
 /// `softmax(scale * q k^T + mask) v`, without the scores ever being stored.
@@ -40,26 +41,58 @@ pub struct AttentionSpec {
 impl AttentionSpec {
     /// The arguments: q, k, v, mask, out.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let arg = |name, role, o: &Operand, rows: u64, columns: u64| {
-            let domain: Vec<u64> = self.batch.iter().copied().chain([rows, columns]).collect();
-            ArgSpec {
-                name,
-                role,
-                dtype: o.dtype,
-                reach: o.reach(&domain),
-            }
-        };
+        let read =
+            |name, o, (rows, columns)| ArgSpec::new(name, Role::Read, o, &self.over(rows, columns));
         let mut args = vec![
-            arg("q", Role::Read, &self.q, self.q_len, self.qk_size),
-            arg("k", Role::Read, &self.k, self.kv_len, self.qk_size),
-            arg("v", Role::Read, &self.v, self.kv_len, self.v_size),
+            read("q", &self.q, (self.q_len, self.qk_size)),
+            read("k", &self.k, (self.kv_len, self.qk_size)),
+            read("v", &self.v, (self.kv_len, self.v_size)),
         ];
-        args.extend(
-            self.mask
-                .iter()
-                .map(|m| arg("mask", Role::Read, m, self.q_len, self.kv_len)),
-        );
-        args.push(arg("out", Role::Write, &self.out, self.q_len, self.v_size));
+        let scores = (self.q_len, self.kv_len);
+        args.extend(self.mask.iter().map(|m| read("mask", m, scores)));
+        let out = self.over(self.q_len, self.v_size);
+        args.push(ArgSpec::new("out", Role::Write, &self.out, &out));
         args
+    }
+
+    fn over(&self, rows: u64, columns: u64) -> Vec<u64> {
+        self.batch.iter().copied().chain([rows, columns]).collect()
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let batch = self.batch.iter().copied();
+        let sizes = [self.q_len, self.kv_len, self.qk_size.max(self.v_size)];
+        rules::operations(batch.chain(sizes))?;
+        rules::extents("the scores", &self.over(self.q_len, self.kv_len))?;
+        let dtype = self.q.dtype;
+        rules::float("q", dtype)?;
+        let operands = [
+            ("q", &self.q, self.over(self.q_len, self.qk_size)),
+            ("k", &self.k, self.over(self.kv_len, self.qk_size)),
+            ("v", &self.v, self.over(self.kv_len, self.v_size)),
+        ];
+        for (what, o, domain) in operands {
+            rules::operand(what, o, &domain)?;
+            rules::typed(what, o, dtype)?;
+        }
+        if let Some(mask) = &self.mask {
+            rules::operand("the mask", mask, &self.over(self.q_len, self.kv_len))?;
+            rules::require(mask.dtype == DType::Bool || mask.dtype.is_float(), || {
+                format!(
+                    "the mask is of type {}, not bool or floating-point",
+                    mask.dtype
+                )
+            })?;
+        }
+        if let Some(n) = self.causal {
+            rules::count("the causal offset", n.unsigned_abs())?;
+        }
+        rules::output("out", &self.out, &self.over(self.q_len, self.v_size))?;
+        rules::typed("out", &self.out, dtype)
     }
 }

@@ -1,7 +1,8 @@
 //! Sums of products: matrix products and convolutions, with an epilogue.
 
-use super::{ArgSpec, Operand, Role, Window};
-use crate::tape::Tape;
+use super::{ArgSpec, Operand, Role, SpecError, Window, rules};
+use crate::DType;
+use crate::tape::{Tape, TapeOp, TapeScope};
 use serde::{Deserialize, Serialize};
 
 /// A contraction and the elementwise work on its results.
@@ -87,16 +88,41 @@ pub struct Epilogue {
 impl Epilogue {
     /// The arguments: inputs, then outputs.
     pub fn args(&self, domain: &[u64]) -> Vec<ArgSpec> {
-        let arg = |name, role, o: &Operand| ArgSpec {
-            name,
-            role,
-            dtype: o.dtype,
-            reach: o.reach(domain),
-        };
-        let inputs = self.inputs.iter().map(|o| arg("in", Role::Read, o));
-        inputs
-            .chain(self.outputs.iter().map(|o| arg("out", Role::Write, o)))
-            .collect()
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|o| ArgSpec::new("in", Role::Read, o, domain));
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|o| ArgSpec::new("out", Role::Write, o, domain));
+        inputs.chain(outputs).collect()
+    }
+
+    /// Checks that it makes sense over `domain`, for a kernel whose own result is of type `result`.
+    ///
+    /// The tape may take an f16 or bf16 result as f32: both name the same unrounded number.
+    pub(super) fn check(&self, domain: &[u64], result: DType) -> Result<(), SpecError> {
+        rules::extents("the domain", domain)?;
+        for (n, o) in self.inputs.iter().enumerate() {
+            rules::operand(&format!("epilogue input {n}"), o, domain)?;
+        }
+        let as_f32 = matches!(result, DType::F16 | DType::BF16)
+            && self
+                .tape
+                .steps
+                .iter()
+                .any(|s| s.op == TapeOp::Input(0) && s.dtype == DType::F32);
+        let inputs: Vec<DType> = [if as_f32 { DType::F32 } else { result }]
+            .into_iter()
+            .chain(self.inputs.iter().map(|o| o.dtype))
+            .collect();
+        let results = self.tape.check(&TapeScope {
+            inputs: &inputs,
+            row_scalars: &[],
+            rank: domain.len(),
+        })?;
+        super::map::tape_outputs(&results, &self.outputs, domain)
     }
 }
 
@@ -126,6 +152,23 @@ impl Problem {
                     .collect()
             }
         }
+    }
+
+    /// The type of the sums: that of the operands, but i32 for sums of 8-bit integers, whose two
+    /// operands may differ in sign.
+    ///
+    /// # Errors
+    ///
+    /// If there is no product of the operands' types.
+    pub fn sum_dtype(&self) -> Result<DType, SpecError> {
+        let [(x, _), (w, _)] = self.operands();
+        let is_byte = |d| matches!(d, DType::I8 | DType::U8);
+        if is_byte(x.dtype) && is_byte(w.dtype) {
+            return Ok(DType::I32);
+        }
+        rules::real("the data operand", x.dtype)?;
+        rules::typed("the weight operand", w, x.dtype)?;
+        Ok(x.dtype)
     }
 
     /// The data operand and the weight operand, each with the extents that its strides run over.
@@ -182,19 +225,65 @@ impl Problem {
 impl ContractSpec {
     /// The arguments: data, weight, epilogue inputs, outputs.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let names = ["x", "weight"];
-        let operands = self.problem.operands();
-        let mut args: Vec<_> = operands
-            .iter()
-            .zip(names)
-            .map(|((o, domain), name)| ArgSpec {
-                name,
-                role: Role::Read,
-                dtype: o.dtype,
-                reach: o.reach(domain),
-            })
-            .collect();
+        let [(x, x_extents), (w, w_extents)] = self.problem.operands();
+        let mut args = vec![
+            ArgSpec::new("x", Role::Read, x, &x_extents),
+            ArgSpec::new("weight", Role::Read, w, &w_extents),
+        ];
         args.extend(self.epilogue.args(&self.problem.domain()));
         args
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        match &self.problem {
+            Problem::MatMul {
+                batch,
+                m,
+                n,
+                k,
+                a: _,
+                b: _,
+            } => rules::operations(batch.iter().chain([m, n, k]).copied())?,
+            Problem::Conv {
+                batch,
+                groups,
+                in_channels,
+                out_channels,
+                window,
+                x: _,
+                w: _,
+            } => {
+                window.check()?;
+                let channels = [*batch, *groups, *in_channels, *out_channels];
+                let positions = window.output.iter().chain(&window.kernel).copied();
+                rules::operations(channels.into_iter().chain(positions))?;
+                rules::extents("the channels", &channels[1..])?;
+            }
+            Problem::ConvTranspose {
+                batch,
+                groups,
+                in_channels,
+                out_channels,
+                window,
+                x: _,
+                w: _,
+            } => {
+                window.check()?;
+                let channels = [*batch, *groups, *in_channels, *out_channels];
+                let positions = window.input.iter().chain(&window.kernel).copied();
+                rules::operations(channels.into_iter().chain(positions))?;
+                rules::extents("the channels", &channels[1..])?;
+            }
+        }
+        let [(x, x_extents), (w, w_extents)] = self.problem.operands();
+        rules::operand("the data operand", x, &x_extents)?;
+        rules::operand("the weight operand", w, &w_extents)?;
+        self.epilogue
+            .check(&self.problem.domain(), self.problem.sum_dtype()?)
     }
 }

@@ -1,6 +1,7 @@
 //! Kernels with a program of their own.
 
-use super::{ArgSpec, Operand, Role};
+use super::{ArgSpec, Operand, Role, SpecError, rules};
+use crate::DType;
 use serde::{Deserialize, Serialize};
 
 /// What no other class covers.
@@ -117,71 +118,145 @@ pub struct NonMaxSuppressionSpec {
     pub out: Operand,
 }
 
+impl TopKSpec {
+    /// The extents of the results.
+    pub fn taken(&self) -> Vec<u64> {
+        let mut taken = self.domain.clone();
+        if let Some(last) = taken.last_mut() {
+            *last = self.k;
+        }
+        taken
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let most = self.domain.last().copied();
+        rules::require(most.is_some_and(|n| self.k <= n), || {
+            format!("{} elements are taken of extents {:?}", self.k, self.domain)
+        })?;
+        rules::operand("x", &self.x, &self.domain)?;
+        rules::real("x", self.x.dtype)?;
+        rules::output("values", &self.values, &self.taken())?;
+        rules::typed("values", &self.values, self.x.dtype)?;
+        rules::output("indices", &self.indices, &self.taken())?;
+        rules::typed("indices", &self.indices, DType::I64)
+    }
+}
+
+impl CumSumSpec {
+    fn check(&self) -> Result<(), SpecError> {
+        rules::require(!self.domain.is_empty(), || {
+            "there is no dimension to sum along".to_owned()
+        })?;
+        rules::operand("x", &self.x, &self.domain)?;
+        rules::real("x", self.x.dtype)?;
+        rules::output("out", &self.out, &self.domain)?;
+        rules::typed("out", &self.out, self.x.dtype)
+    }
+}
+
+impl GridSampleSpec {
+    fn extents(&self) -> [Vec<u64>; 3] {
+        let over = |outer: &[u64], positions: &[u64], inner: &[u64]| -> Vec<u64> {
+            [outer, positions, inner].concat()
+        };
+        let images = [self.batch, self.channels];
+        let coordinates = [self.output.len() as u64];
+        [
+            over(&images, &self.input, &[]),
+            over(&images[..1], &self.output, &coordinates),
+            over(&images, &self.output, &[]),
+        ]
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let rank = self.output.len();
+        rules::require(rank > 0 && self.input.len() == rank, || {
+            format!(
+                "x has {} spatial dimensions, the output {rank}",
+                self.input.len()
+            )
+        })?;
+        let [x, grid, out] = self.extents();
+        rules::operand("x", &self.x, &x)?;
+        rules::float("x", self.x.dtype)?;
+        rules::operand("grid", &self.grid, &grid)?;
+        rules::float("grid", self.grid.dtype)?;
+        rules::output("out", &self.out, &out)?;
+        rules::typed("out", &self.out, self.x.dtype)?;
+        let from_nothing = self.input.contains(&0) && !out.contains(&0);
+        rules::require(
+            !(from_nothing && self.padding != SamplePadding::Zeros),
+            || "samples repeat elements of an empty tensor".to_owned(),
+        )
+    }
+}
+
+impl NonMaxSuppressionSpec {
+    /// The most boxes that can be picked: rows of the result.
+    pub fn rows(&self) -> u64 {
+        self.batch
+            .saturating_mul(self.classes)
+            .saturating_mul(self.max_output)
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let extents = [self.batch, self.classes, self.max_output];
+        rules::extents("the result", &extents)?;
+        rules::operand("boxes", &self.boxes_in, &[self.batch, self.boxes, 4])?;
+        rules::typed("boxes", &self.boxes_in, DType::F32)?;
+        let scores = [self.batch, self.classes, self.boxes];
+        rules::operand("scores", &self.scores, &scores)?;
+        rules::typed("scores", &self.scores, DType::F32)?;
+        rules::output("out", &self.out, &[self.rows(), 3])?;
+        rules::typed("out", &self.out, DType::I64)
+    }
+}
+
 impl LibrarySpec {
     /// The arguments.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let arg = |name, role, o: &Operand, domain: &[u64]| ArgSpec {
-            name,
-            role,
-            dtype: o.dtype,
-            reach: o.reach(domain),
-        };
         match self {
-            LibrarySpec::TopK(s) => {
-                let mut taken = s.domain.clone();
-                if let Some(last) = taken.last_mut() {
-                    *last = s.k;
-                }
-                vec![
-                    arg("x", Role::Read, &s.x, &s.domain),
-                    arg("values", Role::Write, &s.values, &taken),
-                    arg("indices", Role::Write, &s.indices, &taken),
-                ]
-            }
+            LibrarySpec::TopK(s) => vec![
+                ArgSpec::new("x", Role::Read, &s.x, &s.domain),
+                ArgSpec::new("values", Role::Write, &s.values, &s.taken()),
+                ArgSpec::new("indices", Role::Write, &s.indices, &s.taken()),
+            ],
             LibrarySpec::CumSum(s) => vec![
-                arg("x", Role::Read, &s.x, &s.domain),
-                arg("out", Role::Write, &s.out, &s.domain),
+                ArgSpec::new("x", Role::Read, &s.x, &s.domain),
+                ArgSpec::new("out", Role::Write, &s.out, &s.domain),
             ],
             LibrarySpec::GridSample(s) => {
-                let over = |head: &[u64], positions: &[u64], tail: &[u64]| -> Vec<u64> {
-                    head.iter().chain(positions).chain(tail).copied().collect()
-                };
-                let rank = s.output.len() as u64;
-                let channels = [s.batch, s.channels];
+                let [x, grid, out] = s.extents();
                 vec![
-                    arg("x", Role::Read, &s.x, &over(&channels, &s.input, &[])),
-                    arg(
-                        "grid",
-                        Role::Read,
-                        &s.grid,
-                        &over(&channels[..1], &s.output, &[rank]),
-                    ),
-                    arg("out", Role::Write, &s.out, &over(&channels, &s.output, &[])),
+                    ArgSpec::new("x", Role::Read, &s.x, &x),
+                    ArgSpec::new("grid", Role::Read, &s.grid, &grid),
+                    ArgSpec::new("out", Role::Write, &s.out, &out),
                 ]
             }
             LibrarySpec::NonMaxSuppression(s) => {
-                let rows = s
-                    .batch
-                    .saturating_mul(s.classes)
-                    .saturating_mul(s.max_output);
-                let count = ArgSpec {
-                    name: "count",
-                    role: Role::Write,
-                    dtype: crate::DType::I64,
-                    reach: Some((0, 0)),
-                };
+                let boxes = [s.batch, s.boxes, 4];
+                let scores = [s.batch, s.classes, s.boxes];
                 vec![
-                    arg("boxes", Role::Read, &s.boxes_in, &[s.batch, s.boxes, 4]),
-                    arg(
-                        "scores",
-                        Role::Read,
-                        &s.scores,
-                        &[s.batch, s.classes, s.boxes],
-                    ),
-                    arg("out", Role::Write, &s.out, &[rows, 3]),
-                    count,
+                    ArgSpec::new("boxes", Role::Read, &s.boxes_in, &boxes),
+                    ArgSpec::new("scores", Role::Read, &s.scores, &scores),
+                    ArgSpec::new("out", Role::Write, &s.out, &[s.rows(), 3]),
+                    ArgSpec::scalar("count", Role::Write, DType::I64),
                 ]
             }
+        }
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        match self {
+            LibrarySpec::TopK(s) => s.check(),
+            LibrarySpec::CumSum(s) => s.check(),
+            LibrarySpec::GridSample(s) => s.check(),
+            LibrarySpec::NonMaxSuppression(s) => s.check(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Elementwise kernels.
 
-use super::{ArgSpec, Operand, Role};
-use crate::tape::Tape;
+use super::{ArgSpec, Operand, Role, SpecError, rules};
+use crate::DType;
+use crate::tape::{Tape, TapeScope};
 use serde::{Deserialize, Serialize};
 
 /// Every element of a domain computed by a tape from the elements of some inputs.
@@ -54,36 +55,80 @@ pub struct GatherAxis {
 impl MapSpec {
     /// The arguments, inputs first.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let inputs = self.inputs.iter().map(|i| {
-            let reach = i
-                .gather
-                .iter()
-                .try_fold(i.operand.reach(&self.domain), |reach, g| {
-                    let last = i64::try_from(g.len)
-                        .ok()?
-                        .checked_sub(1)?
-                        .checked_mul(g.stride)?;
-                    let Some((low, high)) = reach else {
-                        return Some(None);
-                    };
-                    Some(Some((
-                        low.checked_add(last.min(0))?,
-                        high.checked_add(last.max(0))?,
-                    )))
-                });
-            ArgSpec {
-                name: "in",
-                role: Role::Read,
-                dtype: i.operand.dtype,
-                reach: reach.flatten(),
-            }
-        });
-        let outputs = self.outputs.iter().map(|o| ArgSpec {
-            name: "out",
-            role: Role::Write,
-            dtype: o.dtype,
-            reach: o.reach(&self.domain),
-        });
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|i| ArgSpec::new("in", Role::Read, &i.operand, &self.domain).gathered(&i.gather));
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|o| ArgSpec::new("out", Role::Write, o, &self.domain));
         inputs.chain(outputs).collect()
     }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        rules::extents("the domain", &self.domain)?;
+        for (n, input) in self.inputs.iter().enumerate() {
+            let what = format!("input {n}");
+            rules::operand(&what, &input.operand, &self.domain)?;
+            for axis in &input.gather {
+                let Some(index) = self.inputs.get(usize::from(axis.index)) else {
+                    return rules::fail(format!(
+                        "{what} is gathered by input {}, which does not exist",
+                        axis.index
+                    ));
+                };
+                let index_name = format!("input {}", axis.index);
+                rules::positions(&index_name, &index.operand)?;
+                rules::require(index.gather.is_empty(), || {
+                    format!("{index_name} picks positions of {what} and is gathered itself")
+                })?;
+            }
+            gather_axes(&what, &input.gather)?;
+            if !self.domain.contains(&0) && input.gather.iter().all(|g| g.len > 0) {
+                let arg = ArgSpec::new("in", Role::Read, &input.operand, &self.domain);
+                rules::offsets(&what, arg.gathered(&input.gather).reach)?;
+            }
+        }
+        let inputs: Vec<_> = self.inputs.iter().map(|i| i.operand.dtype).collect();
+        let results = self.tape.check(&TapeScope {
+            inputs: &inputs,
+            row_scalars: &[],
+            rank: self.domain.len(),
+        })?;
+        tape_outputs(&results, &self.outputs, &self.domain)
+    }
+}
+
+/// Checks the dimensions that picked positions move along.
+pub(super) fn gather_axes(what: &str, axes: &[GatherAxis]) -> Result<(), SpecError> {
+    let lens: Vec<u64> = axes.iter().map(|g| g.len).collect();
+    rules::extents(&format!("what is gathered from {what}"), &lens)?;
+    rules::strides(what, axes.iter().map(|g| g.stride))
+}
+
+/// Checks that a tape's results go to outputs of their types.
+pub(super) fn tape_outputs(
+    results: &[DType],
+    outputs: &[Operand],
+    domain: &[u64],
+) -> Result<(), SpecError> {
+    rules::require(results.len() == outputs.len(), || {
+        format!(
+            "the tape has {} results for {} outputs",
+            results.len(),
+            outputs.len()
+        )
+    })?;
+    for (n, (&dtype, output)) in results.iter().zip(outputs).enumerate() {
+        let what = format!("output {n}");
+        rules::output(&what, output, domain)?;
+        rules::typed(&what, output, dtype)?;
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ mod map;
 mod movement;
 mod recurrent;
 mod row;
+mod rules;
 mod window;
 
 use crate::DType;
@@ -29,6 +30,7 @@ pub use movement::{
 };
 pub use recurrent::{Activation, Cell, Direction, RecurrentSpec};
 pub use row::{Phase, RowFold, RowSpec};
+pub use rules::{MAX_ELEMENTS, MAX_RANK};
 pub use window::{MaxIndices, Window, WindowFold, WindowSpec};
 
 /// Where the elements of an argument lie: element `i` of the domain at `sum(i[d] * strides[d])`
@@ -80,8 +82,66 @@ pub struct ArgSpec {
     pub role: Role,
     /// The element type.
     pub dtype: DType,
+    /// Extent and stride, in elements, of each dimension that is walked: those of the domain, then
+    /// those that gathered positions move along. If an extent is 0, nothing is touched.
+    pub walk: Vec<(u64, i64)>,
     /// First and last element that may be touched, relative to the argument's start; `None` if none is.
     pub reach: Option<(i64, i64)>,
+}
+
+impl ArgSpec {
+    /// An argument that is walked as `operand` says, over `domain`.
+    pub(crate) fn new(name: &'static str, role: Role, operand: &Operand, domain: &[u64]) -> Self {
+        Self {
+            name,
+            role,
+            dtype: operand.dtype,
+            walk: domain
+                .iter()
+                .copied()
+                .zip(operand.strides.iter().copied())
+                .collect(),
+            reach: operand.reach(domain),
+        }
+    }
+
+    /// One element at the argument's start.
+    pub(crate) fn scalar(name: &'static str, role: Role, dtype: DType) -> Self {
+        Self {
+            name,
+            role,
+            dtype,
+            walk: vec![],
+            reach: Some((0, 0)),
+        }
+    }
+
+    /// The argument with positions picked along further dimensions.
+    pub(crate) fn gathered(mut self, axes: &[GatherAxis]) -> Self {
+        for axis in axes {
+            self.walk.push((axis.len, axis.stride));
+            self.reach = self.reach.and_then(|(low, high)| {
+                let last = i64::try_from(axis.len).ok()?.checked_sub(1)?;
+                let last = (last >= 0).then_some(last)?.checked_mul(axis.stride)?;
+                Some((
+                    low.checked_add(last.min(0))?,
+                    high.checked_add(last.max(0))?,
+                ))
+            });
+        }
+        self
+    }
+
+    /// The bytes that the kernel may touch in a tensor if the argument starts at byte `offset`;
+    /// empty if it touches none, `None` if they start before the tensor or overflow.
+    pub fn touched(&self, offset: u64) -> Option<std::ops::Range<u64>> {
+        let Some((low, high)) = self.reach else {
+            return Some(offset..offset);
+        };
+        let size = self.dtype.size() as i64;
+        let byte = |element: i64| offset.checked_add_signed(element.checked_mul(size)?);
+        Some(byte(low)?..byte(high.checked_add(1)?)?)
+    }
 }
 
 /// Why a spec makes no sense.
@@ -122,6 +182,28 @@ impl KernelSpec {
             KernelSpec::Movement(_) => "movement",
             KernelSpec::Recurrent(_) => "recurrent",
             KernelSpec::Library(_) => "library",
+        }
+    }
+
+    /// Checks that the spec makes sense: ranks, element types, extents, window geometry, positions.
+    ///
+    /// A spec that passes can be run on arguments that hold their [`reach`](ArgSpec::reach) without
+    /// panic, without arithmetic on positions that overflows 64 bits, and without access outside;
+    /// no two elements of an output share a place.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that makes no sense.
+    pub fn check(&self) -> Result<(), SpecError> {
+        match self {
+            KernelSpec::Map(s) => s.check(),
+            KernelSpec::Row(s) => s.check(),
+            KernelSpec::Contract(s) => s.check(),
+            KernelSpec::Attention(s) => s.check(),
+            KernelSpec::Window(s) => s.check(),
+            KernelSpec::Movement(s) => s.check(),
+            KernelSpec::Recurrent(s) => s.check(),
+            KernelSpec::Library(s) => s.check(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Elements moved to computed positions.
 
-use super::{ArgSpec, GatherAxis, Operand, Role};
+use super::{ArgSpec, GatherAxis, Operand, Role, SpecError, rules};
 use serde::{Deserialize, Serialize};
 
 /// Movement that is not an affine copy or a gather (those are [`MapSpec`](super::MapSpec)s).
@@ -64,11 +64,12 @@ pub struct PadSpec {
 pub enum PadMode {
     /// One value, an argument of rank 0.
     Constant,
-    /// The mirror image about the edge, which is not repeated.
+    /// The mirror image about the edge, which is not repeated; as often as it takes. A single
+    /// element is its own image.
     Reflect,
     /// The nearest element of x.
     Edge,
-    /// The opposite side.
+    /// The opposite side, as often as it takes.
     Wrap,
 }
 
@@ -103,64 +104,137 @@ pub struct Interpolation {
 impl MovementSpec {
     /// The arguments.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let arg = |name, role, o: &Operand, domain: &[u64]| ArgSpec {
-            name,
-            role,
-            dtype: o.dtype,
-            reach: o.reach(domain),
-        };
         match self {
             MovementSpec::Scatter(s) => {
-                let mut args = vec![arg("updates", Role::Read, &s.updates, &s.domain)];
+                let mut args = vec![ArgSpec::new("updates", Role::Read, &s.updates, &s.domain)];
                 args.extend(
                     s.indices
                         .iter()
-                        .map(|i| arg("index", Role::Read, i, &s.domain)),
+                        .map(|i| ArgSpec::new("index", Role::Read, i, &s.domain)),
                 );
-                let reach = s
-                    .axes
-                    .iter()
-                    .try_fold(s.out.reach(&s.domain), |reach, axis| {
-                        let last = i64::try_from(axis.len)
-                            .ok()?
-                            .checked_sub(1)?
-                            .checked_mul(axis.stride)?;
-                        let Some((low, high)) = reach else {
-                            return Some(None);
-                        };
-                        Some(Some((
-                            low.checked_add(last.min(0))?,
-                            high.checked_add(last.max(0))?,
-                        )))
-                    });
-                args.push(ArgSpec {
-                    name: "out",
-                    role: Role::Update,
-                    dtype: s.out.dtype,
-                    reach: reach.flatten(),
-                });
+                args.push(ArgSpec::new("out", Role::Update, &s.out, &s.domain).gathered(&s.axes));
                 args
             }
             MovementSpec::Pad(s) => {
-                let mut args = vec![arg("x", Role::Read, &s.x, &s.input)];
+                let mut args = vec![ArgSpec::new("x", Role::Read, &s.x, &s.input)];
                 if s.mode == PadMode::Constant {
-                    args.push(ArgSpec {
-                        name: "value",
-                        role: Role::Read,
-                        dtype: s.x.dtype,
-                        reach: Some((0, 0)),
-                    });
+                    args.push(ArgSpec::scalar("value", Role::Read, s.x.dtype));
                 }
-                args.push(arg("out", Role::Write, &s.out, &s.output));
+                args.push(ArgSpec::new("out", Role::Write, &s.out, &s.output));
                 args
             }
-            MovementSpec::Resize(s) => {
-                let output: Vec<u64> = s.axes.iter().map(|a| a.output).collect();
-                vec![
-                    arg("x", Role::Read, &s.x, &s.input),
-                    arg("out", Role::Write, &s.out, &output),
-                ]
+            MovementSpec::Resize(s) => vec![
+                ArgSpec::new("x", Role::Read, &s.x, &s.input),
+                ArgSpec::new("out", Role::Write, &s.out, &s.output()),
+            ],
+        }
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        match self {
+            MovementSpec::Scatter(s) => s.check(),
+            MovementSpec::Pad(s) => s.check(),
+            MovementSpec::Resize(s) => s.check(),
+        }
+    }
+}
+
+impl ScatterSpec {
+    fn check(&self) -> Result<(), SpecError> {
+        rules::operand("the updates", &self.updates, &self.domain)?;
+        for (n, index) in self.indices.iter().enumerate() {
+            let what = format!("index {n}");
+            rules::operand(&what, index, &self.domain)?;
+            rules::positions(&what, index)?;
+        }
+        for axis in &self.axes {
+            rules::require(usize::from(axis.index) < self.indices.len(), || {
+                format!("index {} does not exist", axis.index)
+            })?;
+        }
+        super::map::gather_axes("out", &self.axes)?;
+        rules::operand("out", &self.out, &self.domain)?;
+        rules::typed("out", &self.out, self.updates.dtype)?;
+        if self.reduction != Reduction::Replace {
+            rules::real("what is combined", self.out.dtype)?;
+        }
+        if !self.domain.contains(&0) && self.axes.iter().all(|a| a.len > 0) {
+            let out = ArgSpec::new("out", Role::Update, &self.out, &self.domain);
+            rules::offsets("out", out.gathered(&self.axes).reach)?;
+        }
+        Ok(())
+    }
+}
+
+impl PadSpec {
+    fn check(&self) -> Result<(), SpecError> {
+        let rank = self.input.len();
+        rules::require(
+            self.output.len() == rank && self.begin.len() == rank,
+            || {
+                format!(
+                    "x has {rank} dimensions, out {}, the border {}",
+                    self.output.len(),
+                    self.begin.len()
+                )
+            },
+        )?;
+        rules::operand("x", &self.x, &self.input)?;
+        rules::output("out", &self.out, &self.output)?;
+        rules::typed("out", &self.out, self.x.dtype)?;
+        self.begin
+            .iter()
+            .try_for_each(|begin| rules::count("the border", begin.unsigned_abs()))?;
+        let repeats = self.mode != PadMode::Constant;
+        let from_nothing = self.input.contains(&0) && !self.output.contains(&0);
+        rules::require(!(repeats && from_nothing), || {
+            "the border repeats elements of an empty tensor".to_owned()
+        })
+    }
+}
+
+impl ResizeSpec {
+    /// The extents of the output.
+    pub fn output(&self) -> Vec<u64> {
+        self.axes.iter().map(|a| a.output).collect()
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        rules::require(self.input.len() == self.axes.len(), || {
+            format!(
+                "x has {} dimensions, the interpolation {}",
+                self.input.len(),
+                self.axes.len()
+            )
+        })?;
+        rules::operand("x", &self.x, &self.input)?;
+        rules::output("out", &self.out, &self.output())?;
+        rules::real("x", self.x.dtype)?;
+        rules::typed("out", &self.out, self.x.dtype)?;
+        for (d, (axis, &input)) in self.axes.iter().zip(&self.input).enumerate() {
+            let taps = u64::from(axis.taps);
+            rules::require(taps > 0, || format!("dimension {d} has no taps"))?;
+            let n = axis.output.checked_mul(taps);
+            let both = [axis.positions.len(), axis.factors.len()];
+            rules::require(both.iter().all(|&len| Some(len as u64) == n), || {
+                format!(
+                    "dimension {d} has {} positions and {} factors for {} outputs of {taps} taps",
+                    both[0], both[1], axis.output
+                )
+            })?;
+            let outside = axis
+                .positions
+                .iter()
+                .find(|&&p| p < -1 || i64::from(p) >= input as i64);
+            if let Some(p) = outside {
+                return rules::fail(format!("dimension {d} reads position {p} of {input}"));
             }
         }
+        rules::operations(self.axes.iter().flat_map(|a| [a.output, u64::from(a.taps)]))
     }
 }

@@ -1,6 +1,7 @@
 //! Recurrences over time: LSTM, GRU and plain RNN, as ONNX defines them.
 
-use super::{ArgSpec, Operand, Role};
+use super::{ArgSpec, Operand, Role, SpecError, rules};
+use crate::DType;
 use serde::{Deserialize, Serialize};
 
 /// A recurrence over all time steps, in one or both directions.
@@ -33,7 +34,7 @@ pub struct RecurrentSpec {
     pub r: Operand,
     /// Strides over direction, 2 * gate * hidden.
     pub bias: Option<Operand>,
-    /// Strides over batch; of type i32.
+    /// Strides over batch; of type i32. A length below 0 counts as 0, one above `time` as `time`.
     pub lengths: Option<Operand>,
     /// Strides over direction, batch, hidden.
     pub initial_h: Option<Operand>,
@@ -127,55 +128,85 @@ pub enum Activation {
 }
 
 impl RecurrentSpec {
+    /// The operands that are there, in the order of the arguments, with the extents that their
+    /// strides run over.
+    fn operands(&self) -> Vec<(&'static str, Role, &Operand, Vec<u64>)> {
+        let (d, h) = (self.direction.count(), self.hidden_size);
+        let gates = self.cell.n_gates().saturating_mul(h);
+        let state = || vec![d, self.batch, h];
+        let x = vec![self.time, self.batch, self.input_size];
+        let bias = vec![d, gates.saturating_mul(2)];
+        let peepholes = vec![d, h.saturating_mul(3)];
+        let y = vec![self.time, d, self.batch, h];
+        [
+            ("x", Role::Read, Some(&self.x), x),
+            (
+                "w",
+                Role::Read,
+                Some(&self.w),
+                vec![d, gates, self.input_size],
+            ),
+            ("r", Role::Read, Some(&self.r), vec![d, gates, h]),
+            ("bias", Role::Read, self.bias.as_ref(), bias),
+            (
+                "lengths",
+                Role::Read,
+                self.lengths.as_ref(),
+                vec![self.batch],
+            ),
+            ("initial_h", Role::Read, self.initial_h.as_ref(), state()),
+            ("initial_c", Role::Read, self.initial_c.as_ref(), state()),
+            ("peepholes", Role::Read, self.peepholes.as_ref(), peepholes),
+            ("y", Role::Write, self.y.as_ref(), y),
+            ("y_h", Role::Write, self.y_h.as_ref(), state()),
+            ("y_c", Role::Write, self.y_c.as_ref(), state()),
+        ]
+        .into_iter()
+        .filter_map(|(name, role, o, domain)| Some((name, role, o?, domain)))
+        .collect()
+    }
+
     /// The arguments.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let (d, g, h) = (
-            self.direction.count(),
-            self.cell.n_gates(),
-            self.hidden_size,
-        );
-        let gates = g.saturating_mul(h);
-        let state = [d, self.batch, h];
-        let mut args = vec![];
-        let mut add = |name, role, o: Option<&Operand>, domain: &[u64]| {
-            args.extend(o.map(|o| ArgSpec {
-                name,
-                role,
-                dtype: o.dtype,
-                reach: o.reach(domain),
-            }));
-        };
-        add(
-            "x",
-            Role::Read,
-            Some(&self.x),
-            &[self.time, self.batch, self.input_size],
-        );
-        add("w", Role::Read, Some(&self.w), &[d, gates, self.input_size]);
-        add("r", Role::Read, Some(&self.r), &[d, gates, h]);
-        add(
-            "bias",
-            Role::Read,
-            self.bias.as_ref(),
-            &[d, gates.saturating_mul(2)],
-        );
-        add("lengths", Role::Read, self.lengths.as_ref(), &[self.batch]);
-        add("initial_h", Role::Read, self.initial_h.as_ref(), &state);
-        add("initial_c", Role::Read, self.initial_c.as_ref(), &state);
-        add(
-            "peepholes",
-            Role::Read,
-            self.peepholes.as_ref(),
-            &[d, h.saturating_mul(3)],
-        );
-        add(
-            "y",
-            Role::Write,
-            self.y.as_ref(),
-            &[self.time, d, self.batch, h],
-        );
-        add("y_h", Role::Write, self.y_h.as_ref(), &state);
-        add("y_c", Role::Write, self.y_c.as_ref(), &state);
-        args
+        self.operands()
+            .into_iter()
+            .map(|(name, role, o, domain)| ArgSpec::new(name, role, o, &domain))
+            .collect()
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let dtype = self.x.dtype;
+        rules::float("x", dtype)?;
+        for (name, role, o, domain) in self.operands() {
+            match role {
+                Role::Read => rules::operand(name, o, &domain)?,
+                Role::Write | Role::Update => rules::output(name, o, &domain)?,
+            }
+            let expected = if name == "lengths" { DType::I32 } else { dtype };
+            rules::typed(name, o, expected)?;
+        }
+        let directions = self.direction.count();
+        let gates = self.cell.n_gates().saturating_mul(self.hidden_size);
+        rules::extents("the state", &[self.time, directions, self.batch, gates])?;
+        let features = self.input_size.max(self.hidden_size);
+        rules::operations([self.time, directions, self.batch, gates, features])?;
+        let n_activations = self.cell.n_activations() * directions as usize;
+        rules::require(self.activations.len() == n_activations, || {
+            format!(
+                "{} activations where {n_activations} belong",
+                self.activations.len()
+            )
+        })?;
+        let has_cell_state =
+            self.initial_c.is_some() || self.y_c.is_some() || self.peepholes.is_some();
+        rules::require(
+            !has_cell_state || matches!(self.cell, Cell::Lstm { .. }),
+            || "only an LSTM has a cell state and peepholes".to_owned(),
+        )
     }
 }

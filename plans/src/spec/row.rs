@@ -1,7 +1,8 @@
 //! Reductions and normalisations along rows.
 
-use super::{ArgSpec, Operand, Role};
-use crate::tape::Tape;
+use super::{ArgSpec, Operand, Role, SpecError, rules};
+use crate::DType;
+use crate::tape::{Tape, TapeScope};
 use serde::{Deserialize, Serialize};
 
 /// Folds along the columns of each row, arithmetic on their results, and elements computed with them.
@@ -73,27 +74,104 @@ impl RowSpec {
     /// The arguments: inputs, element outputs, row outputs.
     pub fn args(&self) -> Vec<ArgSpec> {
         let domain = self.domain();
-        let arg = |name, role, o: &Operand, domain: &[u64]| ArgSpec {
-            name,
-            role,
-            dtype: o.dtype,
-            reach: o.reach(domain),
-        };
-        let mut args: Vec<_> = self
+        let inputs = self
             .inputs
             .iter()
-            .map(|o| arg("in", Role::Read, o, &domain))
-            .collect();
-        args.extend(
-            self.element_outputs
-                .iter()
-                .map(|o| arg("out", Role::Write, o, &domain)),
-        );
-        args.extend(
-            self.row_outputs
-                .iter()
-                .map(|(_, o)| arg("row", Role::Write, o, &self.rows)),
-        );
-        args
+            .map(|o| ArgSpec::new("in", Role::Read, o, &domain));
+        let elements = self
+            .element_outputs
+            .iter()
+            .map(|o| ArgSpec::new("out", Role::Write, o, &domain));
+        let rows = self
+            .row_outputs
+            .iter()
+            .map(|(_, o)| ArgSpec::new("row", Role::Write, o, &self.rows));
+        inputs.chain(elements).chain(rows).collect()
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let domain = self.domain();
+        rules::extents("the domain", &domain)?;
+        for (n, o) in self.inputs.iter().enumerate() {
+            rules::operand(&format!("input {n}"), o, &domain)?;
+        }
+        let scalars = self.row_scalars()?;
+        let inputs: Vec<DType> = self.inputs.iter().map(|o| o.dtype).collect();
+        let results = self.element_tape.check(&TapeScope {
+            inputs: &inputs,
+            row_scalars: &scalars,
+            rank: domain.len(),
+        })?;
+        super::map::tape_outputs(&results, &self.element_outputs, &domain)?;
+        for (n, o) in &self.row_outputs {
+            let what = format!("the output of row scalar {n}");
+            let Some(&dtype) = scalars.get(usize::from(*n)) else {
+                return rules::fail(format!("{what} has none: there are {}", scalars.len()));
+            };
+            rules::output(&what, o, &self.rows)?;
+            rules::typed(&what, o, dtype)?;
+        }
+        Ok(())
+    }
+
+    /// The types of the row scalars that the phases give, in order.
+    ///
+    /// # Errors
+    ///
+    /// The first phase that makes no sense.
+    pub fn row_scalars(&self) -> Result<Vec<DType>, SpecError> {
+        let inputs: Vec<DType> = self.inputs.iter().map(|o| o.dtype).collect();
+        let rank = self.rows.len() + self.columns.len();
+        let mut scalars: Vec<DType> = vec![];
+        for (n, phase) in self.phases.iter().enumerate() {
+            match phase {
+                Phase::Fold { tape, fold } => {
+                    let results = tape.check(&TapeScope {
+                        inputs: &inputs,
+                        row_scalars: &scalars,
+                        rank,
+                    })?;
+                    let &[dtype] = results.as_slice() else {
+                        return rules::fail(format!(
+                            "the tape of phase {n} folds {} results instead of one",
+                            results.len()
+                        ));
+                    };
+                    rules::real(&format!("what phase {n} folds"), dtype)?;
+                    if fold.is_position() {
+                        rules::require(!self.columns.contains(&0), || {
+                            format!("phase {n} looks for a position among no columns")
+                        })?;
+                        scalars.push(DType::I64);
+                    } else {
+                        scalars.push(dtype);
+                    }
+                }
+                Phase::Row { tape } => {
+                    let results = tape.check(&TapeScope {
+                        inputs: &[],
+                        row_scalars: &scalars,
+                        rank: 0,
+                    })?;
+                    scalars.extend(results);
+                }
+            }
+        }
+        Ok(scalars)
+    }
+}
+
+impl RowFold {
+    /// Whether the result is a column rather than a value.
+    pub fn is_position(self) -> bool {
+        match self {
+            RowFold::Sum | RowFold::Prod | RowFold::Min | RowFold::Max => false,
+            RowFold::ArgMax | RowFold::ArgMaxLast | RowFold::ArgMin | RowFold::ArgMinLast => true,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Folds over a sliding window: pooling, depthwise convolution, local normalisation.
 
-use super::{ArgSpec, Epilogue, Operand, Role};
-use crate::tape::Tape;
+use super::{ArgSpec, Epilogue, Operand, Role, SpecError, rules};
+use crate::DType;
+use crate::tape::{Tape, TapeScope};
 use serde::{Deserialize, Serialize};
 
 /// Windows over some dimensions; every list has one entry a dimension.
@@ -58,7 +59,8 @@ pub struct MaxIndices {
     pub column_major: bool,
 }
 
-/// A fold over the taps of a window.
+/// A fold over the taps of a window. If none of them lies inside the input, a maximum is the least
+/// number of its type (of floats minus infinity) at position -1, a sum 0, and an average NaN.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum WindowFold {
     /// The maximum; NaN if any is NaN.
@@ -85,29 +87,129 @@ impl WindowSpec {
 
     /// The arguments.
     pub fn args(&self) -> Vec<ArgSpec> {
-        let input: Vec<u64> = [self.batch, self.channels]
-            .into_iter()
-            .chain(self.window.input.iter().copied())
-            .collect();
-        let taps: Vec<u64> = [self.channels]
-            .into_iter()
-            .chain(self.window.kernel.iter().copied())
-            .collect();
-        let read = |name, o: &Operand, domain: &[u64]| ArgSpec {
-            name,
-            role: Role::Read,
-            dtype: o.dtype,
-            reach: o.reach(domain),
-        };
-        let mut args = vec![read("x", &self.x, &input)];
-        args.extend(self.weight.iter().map(|w| read("weight", w, &taps)));
+        let mut args = vec![ArgSpec::new("x", Role::Read, &self.x, &self.x_extents())];
+        args.extend(
+            self.weight
+                .iter()
+                .map(|w| ArgSpec::new("weight", Role::Read, w, &self.weight_extents())),
+        );
         args.extend(self.epilogue.args(&self.domain()));
-        args.extend(self.indices.iter().map(|i| ArgSpec {
-            name: "indices",
-            role: Role::Write,
-            dtype: i.out.dtype,
-            reach: i.out.reach(&self.domain()),
-        }));
+        args.extend(
+            self.indices
+                .iter()
+                .map(|i| ArgSpec::new("indices", Role::Write, &i.out, &self.domain())),
+        );
         args
+    }
+
+    /// The extents that the strides of x run over.
+    pub fn x_extents(&self) -> Vec<u64> {
+        let outer = [self.batch, self.channels].into_iter();
+        outer.chain(self.window.input.iter().copied()).collect()
+    }
+
+    /// The extents that the strides of the weight run over.
+    pub fn weight_extents(&self) -> Vec<u64> {
+        let outer = [self.channels].into_iter();
+        outer.chain(self.window.kernel.iter().copied()).collect()
+    }
+
+    /// Checks that the spec makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        self.window.check()?;
+        let domain = self.domain();
+        rules::operand("x", &self.x, &self.x_extents())?;
+        rules::operations(domain.iter().chain(&self.window.kernel).copied())?;
+        let results = self.prologue.check(&TapeScope {
+            inputs: &[self.x.dtype],
+            row_scalars: &[],
+            rank: 0,
+        })?;
+        let &[folded] = results.as_slice() else {
+            return rules::fail(format!(
+                "the prologue has {} results instead of one",
+                results.len()
+            ));
+        };
+        rules::real("what is folded", folded)?;
+        match &self.fold {
+            WindowFold::Max | WindowFold::Sum => {}
+            WindowFold::Average => rules::float("what is averaged", folded)?,
+            WindowFold::AveragePadded { pads_end } => {
+                rules::float("what is averaged", folded)?;
+                rules::require(pads_end.len() == self.window.kernel.len(), || {
+                    format!(
+                        "{} paddings for {} dimensions",
+                        pads_end.len(),
+                        self.window.kernel.len()
+                    )
+                })?;
+                pads_end
+                    .iter()
+                    .try_for_each(|&pad| rules::count("padding", pad))?;
+            }
+        }
+        if let Some(weight) = &self.weight {
+            rules::require(self.fold == WindowFold::Sum, || {
+                "only a sum has a factor for each tap".to_owned()
+            })?;
+            rules::operand("the weight", weight, &self.weight_extents())?;
+            rules::typed("the weight", weight, folded)?;
+        }
+        if let Some(indices) = &self.indices {
+            rules::require(self.fold == WindowFold::Max, || {
+                "only a maximum has a position".to_owned()
+            })?;
+            rules::output("the indices", &indices.out, &domain)?;
+            rules::typed("the indices", &indices.out, DType::I64)?;
+        }
+        self.epilogue.check(&domain, folded)
+    }
+}
+
+impl Window {
+    /// Checks that every list has an entry a dimension, of which there is at least one, and that
+    /// positions stay bounded.
+    pub(super) fn check(&self) -> Result<(), SpecError> {
+        let rank = self.kernel.len();
+        rules::require(rank > 0, || "the window has no dimension".to_owned())?;
+        let lists = [
+            ("input extents", &self.input),
+            ("output extents", &self.output),
+            ("strides", &self.strides),
+            ("dilations", &self.dilations),
+            ("paddings", &self.pads_begin),
+        ];
+        for (what, list) in lists {
+            rules::require(list.len() == rank, || {
+                format!("the window has {rank} dimensions and {} {what}", list.len())
+            })?;
+        }
+        rules::extents("the window's input", &self.input)?;
+        rules::extents("the window's output", &self.output)?;
+        rules::extents("the window's taps", &self.kernel)?;
+        for d in 0..rank {
+            let (kernel, stride, dilation) = (self.kernel[d], self.strides[d], self.dilations[d]);
+            rules::require(kernel > 0 && stride > 0 && dilation > 0, || {
+                format!("dimension {d} of the window has no taps, no stride or no dilation")
+            })?;
+            // A transposed window steps along the input, any other along the output.
+            let windows = self.input[d].max(self.output[d]).max(1);
+            let last = (windows - 1)
+                .checked_mul(stride)
+                .and_then(|p| p.checked_add((kernel - 1).checked_mul(dilation)?))
+                .and_then(|p| p.checked_add(self.pads_begin[d]));
+            rules::count(
+                &format!("the last position of dimension {d} of the window"),
+                last.unwrap_or(u64::MAX),
+            )?;
+            rules::count("a window's stride", stride)?;
+            rules::count("a window's dilation", dilation)?;
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,13 @@
 //! Evaluation of scalar functions over whole tensors.
 
-use super::broadcast_offsets;
+use super::{broadcast_strides, offsets};
 use crate::DType;
 use crate::ops::OpError;
 use crate::scalar::{Binary, ScalarFn, ScalarOp, Unary};
 use crate::shape::TensorType;
-use crate::tensor::Tensor;
+use crate::tensor::{Element, Tensor};
+use half::{bf16, f16};
+use std::ops::Range;
 
 /// Registers hold floating-point numbers in `f64` and everything else in `i128`, so that both
 /// signed and unsigned 64-bit integers fit; every step rounds or wraps to its type.
@@ -15,6 +17,9 @@ enum Lane {
     Int(Vec<i128>),
 }
 
+/// Elements that are computed at a time: what the registers of one round hold fits in cache.
+const BLOCK: usize = 4096;
+
 /// `f` applied to `inputs`, broadcast to the shape of `ty`.
 pub fn map(f: &ScalarFn, inputs: &[Option<&Tensor>], ty: &TensorType) -> Result<Tensor, OpError> {
     let dims = ty
@@ -22,17 +27,51 @@ pub fn map(f: &ScalarFn, inputs: &[Option<&Tensor>], ty: &TensorType) -> Result<
         .dims()
         .ok_or_else(|| OpError::Shape("unknown shape".into()))?;
     let n: usize = dims.iter().product();
+    let mut operands = Vec::with_capacity(inputs.len());
+    for (i, x) in inputs.iter().enumerate() {
+        let is_read = |&&(op, _): &&(ScalarOp, DType)| op == ScalarOp::Input(i as u8);
+        operands.push(match (f.steps.iter().find(is_read), x) {
+            (None, _) => None,
+            (Some(_), None) => return Err(OpError::MissingInput(i)),
+            (Some(_), Some(x)) => Some((*x, broadcast_strides(&dims, x.dims()))),
+        });
+    }
+    let mut at: Vec<_> = operands
+        .iter()
+        .map(|o| o.as_ref().map(|(_, strides)| offsets(&dims, strides)))
+        .collect();
+    let mut data = Vec::with_capacity(n * ty.dtype.size());
+    for start in (0..n).step_by(BLOCK) {
+        let block = start..n.min(start + BLOCK);
+        let loaded = operands
+            .iter()
+            .zip(&mut at)
+            .map(|(operand, at)| match (operand, at) {
+                (Some((x, _)), Some(at)) => load(x, at.take(block.len())).map(Some),
+                _ => Ok(None),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let result = run(f, loaded, &dims, block)?;
+        store(&result, ty.dtype, &mut data);
+    }
+    Tensor::new(ty.dtype, &dims, data.into()).map_err(|e| OpError::Shape(format!("{e:?}")))
+}
+
+/// The result of `f` for the elements `block` in row-major order over `dims`.
+fn run(
+    f: &ScalarFn,
+    mut inputs: Vec<Option<Lane>>,
+    dims: &[usize],
+    block: Range<usize>,
+) -> Result<Lane, OpError> {
+    let n = block.len();
     let mut lanes: Vec<Lane> = Vec::with_capacity(f.steps.len());
     for &(op, dtype) in &f.steps {
         let lane = match op {
-            ScalarOp::Input(i) => {
-                let x = inputs
-                    .get(i as usize)
-                    .copied()
-                    .flatten()
-                    .ok_or(OpError::MissingInput(i as usize))?;
-                load(x, &dims)?
-            }
+            ScalarOp::Input(i) => inputs
+                .get_mut(i as usize)
+                .and_then(Option::take)
+                .ok_or(OpError::MissingInput(i as usize))?,
             ScalarOp::Const(v) if dtype.is_float() => Lane::Float(vec![v; n]),
             ScalarOp::Const(v) => Lane::Int(vec![v as i128; n]),
             ScalarOp::Unary(u, x) => unary(u, &lanes[x.0 as usize], dtype),
@@ -59,39 +98,66 @@ pub fn map(f: &ScalarFn, inputs: &[Option<&Tensor>], ty: &TensorType) -> Result<
                     .filter(|&a| a < dims.len())
                     .ok_or_else(|| OpError::Shape(format!("no dimension {d}")))?;
                 let inner: usize = dims[axis + 1..].iter().product();
-                Lane::Int((0..n).map(|i| (i / inner % dims[axis]) as i128).collect())
+                let index = |i: usize| (i / inner % dims[axis]) as i128;
+                Lane::Int(block.clone().map(index).collect())
             }
         };
         lanes.push(round(lane, dtype));
     }
-    Ok(match &lanes[f.result.0 as usize] {
-        Lane::Float(v) => Tensor::from_f64(ty.dtype, &dims, v),
-        Lane::Int(v) => Tensor::from_i64(
-            ty.dtype,
-            &dims,
-            &v.iter().map(|&x| x as i64).collect::<Vec<_>>(),
-        ),
+    Ok(lanes.swap_remove(f.result.0 as usize))
+}
+
+/// The elements of `x` at the offsets `at`.
+fn load(x: &Tensor, at: impl Iterator<Item = usize>) -> Result<Lane, OpError> {
+    let bytes = x.bytes();
+    macro_rules! read {
+        ($lane:ident, $ty:ty, $to:ty) => {
+            Lane::$lane(
+                at.map(|i| {
+                    let size = size_of::<$ty>();
+                    <$to>::from(<$ty>::read_le(&bytes[i * size..][..size]))
+                })
+                .collect(),
+            )
+        };
+    }
+    Ok(match x.dtype() {
+        DType::Bool => read!(Int, bool, i128),
+        DType::I8 => read!(Int, i8, i128),
+        DType::I16 => read!(Int, i16, i128),
+        DType::I32 => read!(Int, i32, i128),
+        DType::I64 => read!(Int, i64, i128),
+        DType::U8 => read!(Int, u8, i128),
+        DType::U16 => read!(Int, u16, i128),
+        DType::U32 => read!(Int, u32, i128),
+        DType::U64 => read!(Int, u64, i128),
+        DType::F16 => read!(Float, f16, f64),
+        DType::BF16 => read!(Float, bf16, f64),
+        DType::F32 => read!(Float, f32, f64),
+        DType::F64 => read!(Float, f64, f64),
+        DType::C64 | DType::C128 => {
+            return Err(OpError::Type(
+                "arithmetic on complex numbers is not supported".into(),
+            ));
+        }
     })
 }
 
-fn load(x: &Tensor, dims: &[usize]) -> Result<Lane, OpError> {
-    let at = broadcast_offsets(dims, x.dims());
-    let complex = || OpError::Type("arithmetic on complex numbers is not supported".into());
-    if x.dtype().is_float() {
-        let values = x.to_f64().ok_or_else(complex)?;
-        return Ok(Lane::Float(at.into_iter().map(|i| values[i]).collect()));
-    }
-    let values = x.to_i64().ok_or_else(complex)?;
-    let widen = |v: i64| {
-        if x.dtype() == DType::U64 {
-            v as u64 as i128
-        } else {
-            v as i128
+/// Appends the elements of `lane`, which are rounded or wrapped to `dtype` already.
+fn store(lane: &Lane, dtype: DType, data: &mut Vec<u8>) {
+    match lane {
+        Lane::Float(v) => match dtype {
+            DType::F16 => v.iter().for_each(|&x| f16::from_f64(x).put_le(data)),
+            DType::BF16 => v.iter().for_each(|&x| bf16::from_f64(x).put_le(data)),
+            DType::F32 => v.iter().for_each(|&x| (x as f32).put_le(data)),
+            _ => v.iter().for_each(|&x| x.put_le(data)),
+        },
+        Lane::Int(v) => {
+            for x in v {
+                data.extend_from_slice(&x.to_le_bytes()[..dtype.size()]);
+            }
         }
-    };
-    Ok(Lane::Int(
-        at.into_iter().map(|i| widen(values[i])).collect(),
-    ))
+    }
 }
 
 /// Every element rounded or wrapped to `dtype`.
@@ -102,10 +168,10 @@ fn round(lane: Lane, dtype: DType) -> Lane {
                 DType::F32 => v.iter_mut().for_each(|x| *x = f64::from(*x as f32)),
                 DType::F16 => v
                     .iter_mut()
-                    .for_each(|x| *x = half::f16::from_f64(*x).to_f64()),
+                    .for_each(|x| *x = f16::from_f64(*x).to_f64()),
                 DType::BF16 => v
                     .iter_mut()
-                    .for_each(|x| *x = half::bf16::from_f64(*x).to_f64()),
+                    .for_each(|x| *x = bf16::from_f64(*x).to_f64()),
                 _ => {}
             }
             Lane::Float(v)
@@ -275,7 +341,7 @@ fn binary_int(b: Binary, x: i128, y: i128, dtype: DType) -> i128 {
         Binary::Sub => x - y,
         Binary::Mul => x.wrapping_mul(y),
         Binary::Div => x.checked_div(y).unwrap_or(0),
-        Binary::Pow if y >= 0 => (0..y.min(128)).fold(1i128, |p, _| p.wrapping_mul(x)),
+        Binary::Pow if y >= 0 => power(x, y),
         Binary::Pow => (x as f64).powf(y as f64) as i128,
         Binary::Min => x.min(y),
         Binary::Max => x.max(y),
@@ -300,6 +366,19 @@ fn binary_int(b: Binary, x: i128, y: i128, dtype: DType) -> i128 {
         Binary::Lt => (x < y).into(),
         Binary::Le => (x <= y).into(),
     }
+}
+
+/// `x ^ y` modulo 2^128, by squaring.
+fn power(mut x: i128, mut y: i128) -> i128 {
+    let mut result = 1i128;
+    while y > 0 {
+        if y & 1 == 1 {
+            result = result.wrapping_mul(x);
+        }
+        x = x.wrapping_mul(x);
+        y >>= 1;
+    }
+    result
 }
 
 fn select(c: &Lane, x: &Lane, y: &Lane) -> Lane {

@@ -2,6 +2,7 @@
 //!
 //! What every optimisation and every device is compared with; speed does not matter here.
 
+pub(crate) mod copy;
 mod graph;
 mod map;
 mod view;
@@ -30,34 +31,40 @@ pub fn unravel(mut i: usize, dims: &[usize]) -> Vec<usize> {
 }
 
 /// The offset of each element in row-major order over `dims`, for these strides.
+///
+/// Sums wrap, so that a negative stride may be given as its two's complement.
 pub fn offsets<'a>(dims: &'a [usize], strides: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
     let n = dims.iter().product::<usize>();
     let mut index = vec![0usize; dims.len()];
-    let mut at = 0;
+    let mut at = 0usize;
     (0..n).map(move |_| {
         let here = at;
         for d in (0..dims.len()).rev() {
             index[d] += 1;
-            at += strides[d];
+            at = at.wrapping_add(strides[d]);
             if index[d] < dims[d] {
                 break;
             }
-            at -= strides[d] * dims[d];
+            at = at.wrapping_sub(strides[d].wrapping_mul(dims[d]));
             index[d] = 0;
         }
         here
     })
 }
 
-/// For each element of `dims`, the element of an operand of `operand_dims` broadcast to it.
-pub fn broadcast_offsets(dims: &[usize], operand_dims: &[usize]) -> Vec<usize> {
+/// The strides by which an operand of `operand_dims` broadcasts to `dims`: 0 along what repeats.
+pub fn broadcast_strides(dims: &[usize], operand_dims: &[usize]) -> Vec<usize> {
     let own = row_major_strides(operand_dims);
     let lead = dims.len() - operand_dims.len();
-    let strides: Vec<usize> = (0..dims.len())
+    (0..dims.len())
         .map(|i| match i.checked_sub(lead) {
             Some(j) if operand_dims[j] != 1 => own[j],
             _ => 0,
         })
-        .collect();
-    offsets(dims, &strides).collect()
+        .collect()
+}
+
+/// For each element of `dims`, the element of an operand of `operand_dims` broadcast to it.
+pub fn broadcast_offsets(dims: &[usize], operand_dims: &[usize]) -> Vec<usize> {
+    offsets(dims, &broadcast_strides(dims, operand_dims)).collect()
 }

@@ -4,7 +4,8 @@ use crate::entity_id;
 use crate::id::Arena;
 use crate::ops::Op;
 use crate::program::WeightId;
-use crate::shape::TensorType;
+use crate::shape::{Dim, Symbol, TensorType};
+use std::collections::BTreeMap;
 
 entity_id!(
     /// A value of a [`Graph`].
@@ -272,39 +273,93 @@ impl Graph {
         self.outputs.iter().any(|&(_, v)| v == value)
     }
 
-    /// Drops nodes outside the order and values that no live node, input or output refers to,
-    /// and renumbers the rest in the order in which the text form prints them.
+    /// Drops nodes outside the order and values and regions that no live node, input or output
+    /// refers to, makes one value of those that stand for the same weight under the same name, and
+    /// renumbers the rest in the order in which the text form prints them. Sizes known only at run
+    /// time are named after the first value that has them.
     pub fn compact(&mut self) {
         use crate::id::EntityId;
-        let mut new_value: Vec<Option<ValueId>> = vec![None; self.values.len()];
-        let mut values: Arena<ValueId, Value> = Arena::new();
+        let mut renumber = Renumber {
+            old: &self.values,
+            new_ids: vec![None; self.values.len()],
+            weights: BTreeMap::new(),
+            symbols: BTreeMap::new(),
+            values: Arena::new(),
+        };
         let mut nodes: Arena<NodeId, Node> = Arena::new();
-        let mut keep =
-            |v: ValueId, values: &mut Arena<ValueId, Value>, old: &Arena<ValueId, Value>| {
-                *new_value[v.index()].get_or_insert_with(|| values.push(old[v].clone()))
-            };
+        let mut regions: Arena<RegionId, Region> = Arena::new();
+        let mut new_regions: Vec<Option<RegionId>> = vec![None; self.regions.len()];
         for v in &mut self.inputs {
-            *v = keep(*v, &mut values, &self.values);
+            *v = renumber.value(*v);
         }
         for &n in &self.order {
             let mut node = self.nodes[n].clone();
             for v in node.inputs.iter_mut().flatten() {
-                *v = keep(*v, &mut values, &self.values);
+                *v = renumber.value(*v);
             }
             for (output, v) in node.outputs.iter_mut().enumerate() {
-                *v = keep(*v, &mut values, &self.values);
-                values[*v].def = Def::Node {
+                *v = renumber.value(*v);
+                renumber.values[*v].def = Def::Node {
                     node: nodes.next_id(),
                     output: output as u32,
                 };
             }
+            if let Some(r) = &mut node.region {
+                *r = *new_regions[r.index()]
+                    .get_or_insert_with(|| regions.push(self.regions[*r].clone()));
+            }
             nodes.push(node);
         }
         for (_, v) in &mut self.outputs {
-            *v = keep(*v, &mut values, &self.values);
+            *v = renumber.value(*v);
         }
-        self.values = values;
+        self.values = renumber.values;
         self.order = nodes.ids().collect();
         self.nodes = nodes;
+        self.regions = regions;
+    }
+}
+
+/// The values of a graph on their way to new numbers.
+struct Renumber<'a> {
+    old: &'a Arena<ValueId, Value>,
+    new_ids: Vec<Option<ValueId>>,
+    weights: BTreeMap<(WeightId, StorageOrder, Option<&'a str>), ValueId>,
+    symbols: BTreeMap<&'a Symbol, Symbol>,
+    values: Arena<ValueId, Value>,
+}
+
+impl Renumber<'_> {
+    fn value(&mut self, v: ValueId) -> ValueId {
+        use crate::id::EntityId;
+        if let Some(known) = self.new_ids[v.index()] {
+            return known;
+        }
+        let old = &self.old[v];
+        let next = self.values.next_id();
+        let id = match old.def {
+            Def::Weight(w) => *self
+                .weights
+                .entry((w, old.storage, old.name.as_deref()))
+                .or_insert(next),
+            Def::Input(_) | Def::Node { .. } => next,
+        };
+        self.new_ids[v.index()] = Some(id);
+        if id == next {
+            let mut value = old.clone();
+            for (k, (dim, old)) in value.ty.shape.0.iter_mut().zip(&old.ty.shape.0).enumerate() {
+                if let Dim::Symbol(symbol) = old
+                    && symbol.is_fresh()
+                {
+                    let name = self.symbols.entry(symbol);
+                    *dim = Dim::Symbol(
+                        name.or_insert_with(|| Symbol::fresh(next.index(), k))
+                            .clone(),
+                    );
+                }
+            }
+            self.values.push(value);
+        }
+        id
     }
 }

@@ -1,8 +1,8 @@
 //! Programs: several graphs and the weights that they share.
 
 use crate::entity_id;
-use crate::graph::Graph;
-use crate::id::Arena;
+use crate::graph::{Def, Graph};
+use crate::id::{Arena, EntityId};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
@@ -67,6 +67,11 @@ impl Weights {
         self.tensors.get(id).map(|(_, t)| t)
     }
 
+    /// The weight whose content has this hash, if there is one.
+    pub fn find(&self, hash: &ContentHash) -> Option<WeightId> {
+        self.by_hash.get(hash).copied()
+    }
+
     /// The content hash of `id`.
     pub fn hash(&self, id: WeightId) -> ContentHash {
         self.tensors[id].0
@@ -88,6 +93,14 @@ impl Weights {
     }
 }
 
+/// Equal content in equal order.
+impl PartialEq for Weights {
+    fn eq(&self, other: &Self) -> bool {
+        let hashes = |w: &Self| w.tensors.iter().map(|(_, (h, _))| *h).collect::<Vec<_>>();
+        hashes(self) == hashes(other)
+    }
+}
+
 impl std::ops::Index<WeightId> for Weights {
     type Output = Tensor;
     fn index(&self, id: WeightId) -> &Tensor {
@@ -96,10 +109,36 @@ impl std::ops::Index<WeightId> for Weights {
 }
 
 /// Several models compiled together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Program {
     /// One graph a model, in the order that the user gave.
     pub graphs: Arena<GraphId, Graph>,
     /// The weights of all graphs.
     pub weights: Weights,
+}
+
+impl Program {
+    /// [Compacts](Graph::compact) every graph, drops weights that none of them uses, and numbers
+    /// the rest in the order of their first use.
+    pub fn compact(&mut self) {
+        let mut kept = Weights::default();
+        let mut new_ids: Vec<Option<WeightId>> = vec![None; self.weights.len()];
+        for (_, graph) in self.graphs.iter_mut() {
+            graph.compact();
+            for (_, value) in graph.values.iter_mut() {
+                let Def::Weight(w) = &mut value.def else {
+                    continue;
+                };
+                let Some((hash, tensor)) = self.weights.tensors.get(*w) else {
+                    continue;
+                };
+                *w = *new_ids[w.index()].get_or_insert_with(|| {
+                    let id = kept.tensors.push((*hash, tensor.clone()));
+                    kept.by_hash.insert(*hash, id);
+                    id
+                });
+            }
+        }
+        self.weights = kept;
+    }
 }

@@ -16,6 +16,16 @@ impl Symbol {
         Self(name.into())
     }
 
+    /// The size of dimension `axis` of the `value`-th value of a graph, known only at run time.
+    pub fn fresh(value: usize, axis: usize) -> Self {
+        Self::new(&format!("_{value}_{axis}"))
+    }
+
+    /// Whether inference made the symbol.
+    pub fn is_fresh(&self) -> bool {
+        self.0.starts_with('_')
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

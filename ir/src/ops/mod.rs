@@ -13,6 +13,7 @@ mod normalize;
 mod operands;
 mod pool;
 mod reduce;
+mod scatter;
 mod view;
 mod window;
 
@@ -27,6 +28,7 @@ use std::ops::RangeInclusive;
 pub use map::MapOperator;
 pub use norm::NormOrder;
 pub use reduce::Fold;
+pub use scatter::ScatterReduction;
 pub use view::ViewStep;
 pub use window::{AutoPad, WindowGeometry};
 
@@ -332,6 +334,7 @@ operators! {
     conv::Conv,
     cos::Cos,
     cosh::Cosh,
+    depth_to_space::DepthToSpace,
     div::Div,
     dropout::Dropout,
     elu::Elu,
@@ -343,6 +346,8 @@ operators! {
     flatten::Flatten,
     floor::Floor,
     gather::Gather,
+    gather_elements::GatherElements,
+    gather_nd::GatherND,
     gelu::Gelu,
     gemm::Gemm,
     global_average_pool::GlobalAveragePool,
@@ -350,10 +355,12 @@ operators! {
     global_max_pool::GlobalMaxPool,
     greater::Greater,
     greater_or_equal::GreaterOrEqual,
+    group_normalization::GroupNormalization,
     hard_sigmoid::HardSigmoid,
     hard_swish::HardSwish,
     hardmax::Hardmax,
     identity::Identity,
+    instance_normalization::InstanceNormalization,
     is_inf::IsInf,
     is_nan::IsNaN,
     layer_normalization::LayerNormalization,
@@ -362,12 +369,14 @@ operators! {
     less_or_equal::LessOrEqual,
     log::Log,
     log_softmax::LogSoftmax,
+    lp_normalization::LpNormalization,
     lp_pool::LpPool,
     lrn::LRN,
     mat_mul::MatMul,
     max::Max,
     max_pool::MaxPool,
     mean::Mean,
+    mean_variance_normalization::MeanVarianceNormalization,
     min::Min,
     mish::Mish,
     modulo::Mod,
@@ -391,7 +400,10 @@ operators! {
     reduce_sum_square::ReduceSumSquare,
     relu::Relu,
     reshape::Reshape,
+    rms_normalization::RMSNormalization,
     round::Round,
+    scatter_elements::ScatterElements,
+    scatter_nd::ScatterND,
     selu::Selu,
     shape::Shape,
     shrink::Shrink,
@@ -404,6 +416,7 @@ operators! {
     softmax::Softmax,
     softplus::Softplus,
     softsign::Softsign,
+    space_to_depth::SpaceToDepth,
     split::Split,
     sqrt::Sqrt,
     squeeze::Squeeze,
@@ -413,6 +426,7 @@ operators! {
     tan::Tan,
     tanh::Tanh,
     thresholded_relu::ThresholdedRelu,
+    tile::Tile,
     transpose::Transpose,
     trilu::Trilu,
     unsqueeze::Unsqueeze,

@@ -78,6 +78,24 @@ pub(crate) fn scale_channels(
     combine(y, dims, &per_channel(inputs, 2, dims.len())?, |v, bias| v + bias)
 }
 
+/// Operand 0 `[N, C, D1 … Dn]` standardised in `groups` equal groups of neighbouring channels of each
+/// instance, its channels then scaled and shifted by operands 1 and 2.
+pub(crate) fn normalize_planes(
+    inputs: &[Option<&Tensor>],
+    ty: &TensorType,
+    groups: usize,
+    epsilon: f32,
+) -> Result<Vec<Tensor>, OpError> {
+    let dims = known_dims(ty)?;
+    let mut y: Vec<f64> = read(inputs, 0)?;
+    let plane = y.len().checked_div(dims[0] * groups).unwrap_or(0).max(1);
+    for plane in y.chunks_exact_mut(plane) {
+        standardize(plane, epsilon);
+    }
+    scale_channels(&mut y, &dims, inputs)?;
+    Ok(vec![f64::write(ty.dtype, &dims, &y)])
+}
+
 /// Refuses operand 0 without dimensions N and C, and the other operands unless they are one number a channel.
 pub(crate) fn expect_per_channel(
     cx: &InferCx<'_>,

@@ -8,8 +8,10 @@ pub mod dtype;
 pub mod plan;
 pub mod spec;
 pub mod tape;
+pub mod validate;
 
 pub use dtype::DType;
 pub use plan::*;
 pub use spec::KernelSpec;
 pub use tape::Tape;
+pub use validate::{PlanError, ValidPlan, validate};

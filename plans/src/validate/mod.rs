@@ -1,0 +1,64 @@
+//! From a plan that may say anything to one that can be run.
+
+mod coverage;
+mod error;
+mod memory;
+mod order;
+mod runs;
+mod steps;
+mod structure;
+
+pub use error::{PlanError, PlanErrorCode, PlanPlace};
+pub use order::MAX_LANES;
+
+use crate::plan::Plan;
+use error::Report;
+use std::ops::Deref;
+
+/// A plan that passed [`validate`]: the only thing that the runtime runs.
+///
+/// Beyond what each field's documentation says, it holds that
+///
+/// - every kernel spec passes [`KernelSpec::check`](crate::KernelSpec::check);
+/// - every argument lies in its tensor, starts at a multiple of its element size and is of the
+///   tensor's type, and a tensor is used with one type only;
+/// - from the first to the last byte that an argument may write, no other argument of the step
+///   touches any;
+/// - steps that touch a byte which one of them writes are ordered, by lane or by waits, and the
+///   order of the list is such an order;
+/// - whatever a step reads was written in the same run, or is an input or a weight, and outputs
+///   are whole when the steps are done.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ValidPlan(Plan);
+
+impl Deref for ValidPlan {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
+}
+
+impl ValidPlan {
+    /// The plan, to be changed and validated again.
+    pub fn into_inner(self) -> Plan {
+        self.0
+    }
+}
+
+/// Checks a plan whose weights section is `weights_len` bytes long.
+///
+/// # Errors
+///
+/// Every violation found. What later checks rely on comes first: while something refers to what is
+/// not there, no arguments are looked at, and while an argument is wrong, no memory.
+pub fn validate(plan: Plan, weights_len: u64) -> Result<ValidPlan, Vec<PlanError>> {
+    let mut report = Report::default();
+    structure::check(&plan, weights_len, &mut report);
+    report.stop_if_any()?;
+    let kernels = steps::check(&plan, &mut report);
+    report.stop_if_any()?;
+    memory::check(&plan, &kernels, &mut report);
+    report.stop_if_any()?;
+    Ok(ValidPlan(plan))
+}

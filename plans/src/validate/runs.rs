@@ -1,0 +1,147 @@
+//! The bytes that an argument touches, as equal runs at regular distances.
+
+use crate::spec::ArgSpec;
+use std::ops::Range;
+
+/// Runs of bytes. Offsets are in the tensor or, after [`Runs::at`], in its arena.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Runs {
+    /// Where the first run starts.
+    pub(super) start: u64,
+    /// The bytes of each run; 0 if nothing is touched.
+    pub(super) len: u64,
+    /// How runs repeat: number and distance, least distance first.
+    pub(super) repeats: Vec<(u64, u64)>,
+}
+
+impl Runs {
+    /// What `spec` touches of a tensor if it starts at byte `offset`: checked to lie inside it.
+    pub(super) fn new(spec: &ArgSpec, offset: u64) -> Self {
+        let size = spec.dtype.size() as u64;
+        let mut runs = Self {
+            start: offset,
+            len: 0,
+            repeats: vec![],
+        };
+        let (Some((low, _)), false) = (spec.reach, spec.walk.iter().any(|w| w.0 == 0)) else {
+            return runs;
+        };
+        runs.start = offset.saturating_add_signed(low.saturating_mul(size as i64));
+        runs.len = size;
+        let mut dims: Vec<(u64, u64)> = spec
+            .walk
+            .iter()
+            .filter(|&&(n, stride)| n > 1 && stride != 0)
+            .map(|&(n, stride)| (stride.unsigned_abs().saturating_mul(size), n))
+            .collect();
+        dims.sort_unstable();
+        for (distance, n) in dims {
+            match runs.repeats.last_mut() {
+                None if distance <= runs.len => {
+                    runs.len = runs.len.saturating_add(distance.saturating_mul(n - 1));
+                }
+                Some((m, inner)) if inner.checked_mul(*m) == Some(distance) => {
+                    *m = m.saturating_mul(n);
+                }
+                _ => runs.repeats.push((n, distance)),
+            }
+        }
+        runs
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether it is one run.
+    pub(super) fn is_dense(&self) -> bool {
+        self.repeats.is_empty()
+    }
+
+    /// The same runs in an arena where the tensor lies at `offset`.
+    pub(super) fn at(&self, offset: u64) -> Self {
+        Self {
+            start: self.start + offset,
+            ..self.clone()
+        }
+    }
+
+    /// From the first byte of the first run to the last of the last.
+    pub(super) fn hull(&self) -> Range<u64> {
+        let last = self.repeats.iter().fold(self.start, |at, &(n, distance)| {
+            at.saturating_add(distance.saturating_mul(n - 1))
+        });
+        self.start..last.saturating_add(self.len)
+    }
+
+    /// The number of runs.
+    pub(super) fn n_runs(&self) -> u64 {
+        self.repeats
+            .iter()
+            .fold(1, |product: u64, &(n, _)| product.saturating_mul(n))
+    }
+
+    /// The greatest number that start, length and all distances are multiples of.
+    pub(super) fn granule(&self) -> u64 {
+        self.repeats
+            .iter()
+            .fold(gcd(self.start, self.len), |g, &(_, distance)| {
+                gcd(g, distance)
+            })
+    }
+
+    /// Whether `f` holds for every run; stops at the first for which it does not.
+    pub(super) fn all(&self, mut f: impl FnMut(Range<u64>) -> bool) -> bool {
+        let mut at = vec![0u64; self.repeats.len()];
+        let mut start = self.start;
+        'runs: loop {
+            if !f(start..start + self.len) {
+                return false;
+            }
+            for (i, &(n, distance)) in at.iter_mut().zip(&self.repeats) {
+                *i += 1;
+                start += distance;
+                if *i < n {
+                    continue 'runs;
+                }
+                start -= distance * n;
+                *i = 0;
+            }
+            return true;
+        }
+    }
+
+    /// Whether no byte is in both, as far as can be told from distances that they share.
+    pub(super) fn is_disjoint(&self, other: &Runs) -> bool {
+        if self.is_empty() || other.is_empty() || !overlap(&self.hull(), &other.hull()) {
+            return true;
+        }
+        let outermost = |runs: &Runs| runs.repeats.last().map_or(0, |&(_, distance)| distance);
+        let period = outermost(self).max(outermost(other));
+        if period == 0 {
+            return false;
+        }
+        // Compare what both touch within one period, if neither touches more of one.
+        let within = |runs: &Runs| {
+            let n_inner = runs.repeats.len() - usize::from(outermost(runs) == period);
+            Runs {
+                start: runs.start % period,
+                len: runs.len,
+                repeats: runs.repeats[..n_inner].to_vec(),
+            }
+        };
+        let (x, y) = (within(self), within(other));
+        x.hull().end <= period && y.hull().end <= period && x.is_disjoint(&y)
+    }
+}
+
+pub(super) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+pub(super) fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}

@@ -332,6 +332,7 @@ operators! {
     concat::Concat,
     constant_of_shape::ConstantOfShape,
     conv::Conv,
+    conv_transpose::ConvTranspose,
     cos::Cos,
     cosh::Cosh,
     depth_to_space::DepthToSpace,

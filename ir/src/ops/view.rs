@@ -62,3 +62,13 @@ pub(crate) fn times(a: &Dim, b: &Dim, cx: &InferCx<'_>) -> Dim {
         _ => cx.fresh_dim(),
     }
 }
+
+/// `dim / by`, which must leave no remainder; fresh if `dim` is not known.
+pub(crate) fn over(dim: &Dim, by: usize, cx: &InferCx<'_>) -> Result<Dim, OpError> {
+    match dim {
+        d if by == 1 => Ok(d.clone()),
+        Dim::Known(n) if n % by == 0 => Ok(Dim::Known(n / by)),
+        Dim::Known(n) => Err(OpError::Shape(format!("{n} is no multiple of {by}"))),
+        Dim::Symbol(_) => Ok(cx.fresh_dim()),
+    }
+}

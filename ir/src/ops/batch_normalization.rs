@@ -1,7 +1,7 @@
 //! Batch normalisation with known statistics.
 
 use super::normalize::{combine, expect_per_channel, infer_like_input, per_channel, scale_channels};
-use super::operands::{Number, known_dims, n_elements, read};
+use super::operands::{Number, known_dims, flops, read};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -61,6 +61,6 @@ impl Operator for BatchNormalization {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        2 * n_elements(inputs, 0)
+        flops(2, inputs, 0)
     }
 }

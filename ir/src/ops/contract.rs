@@ -39,10 +39,9 @@ pub(crate) fn expect_same_depth(a: &Dim, b: &Dim) -> Result<(), OpError> {
 
 /// The attribute `group`; an error if it is not positive.
 pub(crate) fn n_groups(group: i64) -> Result<usize, OpError> {
-    match group {
-        1.. => Ok(group as usize),
-        g => Err(OpError::Shape(format!("`group` is {g}, expected at least 1"))),
-    }
+    let groups = i32::try_from(group).ok().filter(|&g| g > 0);
+    let groups = groups.ok_or_else(|| OpError::Shape(format!("`group` is {group}, expected at least 1")));
+    Ok(groups? as usize)
 }
 
 /// Runs one evaluation in `f64` for floating-point numbers, another in `i128` for integers.

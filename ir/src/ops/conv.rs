@@ -1,5 +1,6 @@
 //! Convolution over any number of spatial dimensions.
 
+use super::contract::n_groups;
 use super::window::{split_spatial, AutoPad, WindowAttrs, WindowGeometry};
 use super::{Class, OpError, Operator};
 use crate::attributes;
@@ -55,10 +56,7 @@ impl Conv {
 
     /// The number of groups; an error if it is not positive.
     pub fn groups(&self) -> Result<usize, OpError> {
-        match self.group {
-            1.. => Ok(self.group as usize),
-            g => Err(OpError::Shape(format!("`group` is {g}"))),
-        }
+        n_groups(self.group)
     }
 }
 
@@ -82,7 +80,7 @@ impl Operator for Conv {
         let groups = self.groups()?;
         if let (Some(c), Some(m), Some(cg)) =
             (x.shape.dim(1).known(), w.shape.dim(0).known(), w.shape.dim(1).known())
-            && (c != cg * groups || m % groups != 0)
+            && (cg.checked_mul(groups) != Some(c) || m % groups != 0)
         {
             return Err(OpError::Shape(format!(
                 "{c} input channels and weight {} in {groups} groups",

@@ -3,7 +3,7 @@
 use super::contract::{by_kind, expect_same_depth, multiply, transposed};
 use super::layer_normalization::expect_broadcast_to;
 use super::map::is_number;
-use super::operands::{Number, known_dims, n_elements, one_type, operand, optional};
+use super::operands::{Number, known_dims, flops, one_type, operand, optional};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -112,6 +112,7 @@ impl Operator for Gemm {
 
     fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
         let depth = inputs[0].and_then(|t| t.shape.0.get(usize::from(!self.transA))?.known());
-        (2 * depth.unwrap_or(0) as u64 + 1) * n_elements(&[outputs.first()], 0)
+        let depth = depth.unwrap_or(0) as u64;
+        flops(depth.saturating_mul(2).saturating_add(1), &[outputs.first()], 0)
     }
 }

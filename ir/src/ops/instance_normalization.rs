@@ -1,7 +1,7 @@
 //! Instance normalisation.
 
 use super::normalize::{expect_per_channel, infer_like_input, normalize_planes};
-use super::operands::n_elements;
+use super::operands::flops;
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -43,6 +43,6 @@ impl Operator for InstanceNormalization {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        8 * n_elements(inputs, 0)
+        flops(8, inputs, 0)
     }
 }

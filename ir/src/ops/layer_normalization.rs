@@ -1,7 +1,7 @@
 //! Layer normalisation.
 
 use super::normalize::{combine, standardize};
-use super::operands::{Number, known_dims, n_elements, one_type, operand, optional, read};
+use super::operands::{Number, known_dims, flops, one_type, operand, optional, read};
 use super::reduce::{map_axes, reduced_shape};
 use super::{Class, OpError, Operator};
 use crate::attrs::attrs_by_macro;
@@ -93,6 +93,6 @@ impl Operator for LayerNormalization {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        8 * n_elements(inputs, 0)
+        flops(8, inputs, 0)
     }
 }

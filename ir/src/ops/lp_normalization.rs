@@ -2,7 +2,7 @@
 
 use super::norm::NormOrder;
 use super::normalize::{eval_lanes, infer_like_input};
-use super::operands::n_elements;
+use super::operands::flops;
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -48,6 +48,6 @@ impl Operator for LpNormalization {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        3 * n_elements(inputs, 0)
+        flops(3, inputs, 0)
     }
 }

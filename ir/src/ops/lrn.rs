@@ -1,7 +1,7 @@
 //! Local response normalisation across channels.
 
 use super::normalize::infer_like_input;
-use super::operands::{Number, float_operand, known_dims, n_elements, read};
+use super::operands::{Number, float_operand, known_dims, flops, read};
 use super::reduce::map_axes;
 use super::{Class, OpError, Operator};
 use crate::attributes;
@@ -73,6 +73,7 @@ impl Operator for LRN {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        (2 * self.size.unsigned_abs() + 3) * n_elements(inputs, 0)
+        let each = self.size.unsigned_abs().saturating_mul(2).saturating_add(3);
+        flops(each, inputs, 0)
     }
 }

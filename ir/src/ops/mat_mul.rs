@@ -2,7 +2,7 @@
 
 use super::contract::{by_kind, expect_same_depth, multiply};
 use super::map::is_number;
-use super::operands::{Number, known_dims, n_elements, one_type, operand};
+use super::operands::{Number, known_dims, flops, one_type, operand};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -71,7 +71,7 @@ impl Operator for MatMul {
 
     fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
         let depth = inputs[0].and_then(|t| t.shape.0.last()?.known()).unwrap_or(0);
-        2 * depth as u64 * n_elements(&[outputs.first()], 0)
+        flops((depth as u64).saturating_mul(2), &[outputs.first()], 0)
     }
 }
 

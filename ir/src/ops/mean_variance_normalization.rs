@@ -1,7 +1,7 @@
 //! Normalisation to mean 0 and variance 1.
 
 use super::normalize::{eval_lanes, infer_like_input, moments};
-use super::operands::n_elements;
+use super::operands::flops;
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -45,6 +45,6 @@ impl Operator for MeanVarianceNormalization {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        6 * n_elements(inputs, 0)
+        flops(6, inputs, 0)
     }
 }

@@ -156,7 +156,7 @@ macro_rules! axis_operator {
                 inputs: &[Option<&$crate::TensorType>],
                 _outputs: &[$crate::TensorType],
             ) -> u64 {
-                $flop * $crate::ops::operands::n_elements(inputs, 0)
+                $crate::ops::operands::flops($flop, inputs, 0)
             }
         }
     };

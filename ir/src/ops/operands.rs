@@ -176,3 +176,8 @@ pub(crate) fn n_elements(inputs: &[Option<&TensorType>], i: usize) -> u64 {
     let n = inputs.get(i).copied().flatten().and_then(|t| t.shape.n_elements());
     n.unwrap_or(0) as u64
 }
+
+/// `each` operations for each element of operand `i`.
+pub(crate) fn flops(each: u64, inputs: &[Option<&TensorType>], i: usize) -> u64 {
+    each.saturating_mul(n_elements(inputs, i))
+}

@@ -109,8 +109,10 @@ macro_rules! pool_flop {
             _inputs: &[Option<&$crate::TensorType>],
             outputs: &[$crate::TensorType],
         ) -> u64 {
-            let window: i64 = self.kernel_shape.iter().product();
-            $each * window.unsigned_abs() * $crate::ops::operands::n_elements(&[outputs.first()], 0)
+            let sizes = self.kernel_shape.iter().map(|k| k.unsigned_abs());
+            let window = sizes.fold(1, u64::saturating_mul);
+            let each = window.saturating_mul($each);
+            $crate::ops::operands::flops(each, &[outputs.first()], 0)
         }
     };
 }

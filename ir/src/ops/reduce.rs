@@ -270,8 +270,7 @@ macro_rules! reduce_operator {
                 inputs: &[Option<&$crate::TensorType>],
                 _outputs: &[$crate::TensorType],
             ) -> u64 {
-                let n = inputs[0].and_then(|t| t.shape.n_elements()).unwrap_or(0);
-                n as u64 * $fold.flop()
+                $crate::ops::operands::flops($fold.flop(), inputs, 0)
             }
         }
     };

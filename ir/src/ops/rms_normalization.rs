@@ -2,7 +2,7 @@
 
 use super::layer_normalization::{expect_broadcast_to, trailing_axes};
 use super::normalize::combine;
-use super::operands::{Number, float_operand, known_dims, n_elements, operand, read};
+use super::operands::{Number, float_operand, known_dims, flops, operand, read};
 use super::reduce::map_axes;
 use super::{Class, OpError, Operator};
 use crate::attributes;
@@ -58,6 +58,6 @@ impl Operator for RMSNormalization {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        4 * n_elements(inputs, 0)
+        flops(4, inputs, 0)
     }
 }

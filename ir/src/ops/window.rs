@@ -63,20 +63,9 @@ impl WindowAttrs<'_> {
                 input.len()
             )));
         }
-        let list = |name: &str, given: &[i64], least: i64, default: usize, len: usize| {
-            if given.is_empty() {
-                return Ok(vec![default; len]);
-            }
-            if given.len() != len || given.iter().any(|&v| v < least) {
-                return Err(OpError::Shape(format!(
-                    "`{name}` is {given:?}; expected {len} numbers of at least {least}"
-                )));
-            }
-            Ok(given.iter().map(|&v| v as usize).collect::<Vec<_>>())
-        };
-        let strides = list("strides", self.strides, 1, 1, n)?;
-        let dilations = list("dilations", self.dilations, 1, 1, n)?;
-        let pads = list("pads", self.pads, 0, 0, 2 * n)?;
+        let strides = numbers("strides", self.strides, 1, 1, n)?;
+        let dilations = numbers("dilations", self.dilations, 1, 1, n)?;
+        let pads = numbers("pads", self.pads, 0, 0, 2 * n)?;
         if self.kernel.contains(&0) {
             return Err(OpError::Shape("a window of size 0".into()));
         }
@@ -162,12 +151,32 @@ impl WindowGeometry {
     }
 }
 
+/// No window parameter or spatial dimension is greater, so that their products fit.
+const LIMIT: usize = i32::MAX as usize;
+
+/// The list attribute `name` of `len` numbers of at least `least`; all `default` where it is empty.
+pub(crate) fn numbers(
+    name: &str,
+    given: &[i64],
+    least: usize,
+    default: usize,
+    len: usize,
+) -> Result<Vec<usize>, OpError> {
+    if given.is_empty() {
+        return Ok(vec![default; len]);
+    }
+    let number = |&v: &i64| usize::try_from(v).ok().filter(|v| (least..=LIMIT).contains(v));
+    let numbers: Option<Vec<usize>> = given.iter().map(number).collect();
+    numbers.filter(|list| list.len() == len).ok_or_else(|| {
+        OpError::Shape(format!(
+            "`{name}` is {given:?}; expected {len} numbers of at least {least}"
+        ))
+    })
+}
+
 /// The attribute `kernel_shape` as window positions.
 pub(crate) fn kernel(shape: &[i64]) -> Result<Vec<usize>, OpError> {
-    let positions = shape.iter().map(|&k| usize::try_from(k).ok().filter(|&k| k > 0));
-    positions.collect::<Option<_>>().ok_or_else(|| {
-        OpError::Shape(format!("`kernel_shape` is {shape:?}, expected numbers of at least 1"))
-    })
+    numbers("kernel_shape", shape, 1, 1, shape.len())
 }
 
 /// Batch, channels and spatial dimensions of `shape`; spatial dimensions must be known.
@@ -184,5 +193,8 @@ pub(crate) fn split_spatial(shape: &Shape) -> Result<(Dim, Dim, Vec<usize>), OpE
             "spatial dimensions of {shape} are not known; bind them"
         ))
     })?;
+    if spatial.iter().any(|&d| d > LIMIT) {
+        return Err(OpError::Unsupported(format!("spatial dimensions of {shape} beyond {LIMIT}")));
+    }
     Ok((shape.dim(0).clone(), shape.dim(1).clone(), spatial))
 }

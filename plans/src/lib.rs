@@ -5,6 +5,7 @@
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
 pub mod dtype;
+pub mod file;
 pub mod plan;
 pub mod spec;
 pub mod tape;

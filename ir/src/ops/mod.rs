@@ -4,6 +4,7 @@
 //! attributes, its class, type and shape inference, its work, and its reference evaluation.
 //! Operands follow the newest ONNX form; the `onnx` room brings older forms to it.
 
+mod activation;
 mod arg_reduce;
 mod contract;
 mod global_pool;
@@ -12,7 +13,9 @@ mod norm;
 mod normalize;
 mod operands;
 mod pool;
+mod recurrent;
 mod reduce;
+mod sampling;
 mod scatter;
 mod view;
 mod window;
@@ -25,9 +28,18 @@ use crate::tensor::Tensor;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+pub use activation::Activation;
+pub use bit_shift::ShiftDirection;
+pub use depth_to_space::DepthOrder;
+pub use gelu::GeluApproximation;
+pub use grid_sample::{SampleMode, SamplePadding};
 pub use map::MapOperator;
 pub use norm::NormOrder;
+pub use recurrent::Direction;
 pub use reduce::Fold;
+pub use resize::{AspectRatioPolicy, CoordinateMode, NearestMode, ResizeMode};
+pub use pad::PadMode;
+pub use sampling::AxisSampling;
 pub use scatter::ScatterReduction;
 pub use view::ViewStep;
 pub use window::{AutoPad, WindowGeometry};
@@ -358,7 +370,9 @@ operators! {
     global_max_pool::GlobalMaxPool,
     greater::Greater,
     greater_or_equal::GreaterOrEqual,
+    grid_sample::GridSample,
     group_normalization::GroupNormalization,
+    gru::GRU,
     hard_sigmoid::HardSigmoid,
     hard_swish::HardSwish,
     hardmax::Hardmax,
@@ -375,6 +389,7 @@ operators! {
     lp_normalization::LpNormalization,
     lp_pool::LpPool,
     lrn::LRN,
+    lstm::LSTM,
     mat_mul::MatMul,
     max::Max,
     max_pool::MaxPool,
@@ -406,8 +421,10 @@ operators! {
     reduce_sum_square::ReduceSumSquare,
     relu::Relu,
     reshape::Reshape,
+    resize::Resize,
     reverse_sequence::ReverseSequence,
     rms_normalization::RMSNormalization,
+    rnn::RNN,
     round::Round,
     scatter_elements::ScatterElements,
     scatter_nd::ScatterND,

@@ -1,0 +1,110 @@
+//! Interpolation between elements, which resizing and grid sampling share.
+
+use super::OpError;
+use crate::eval::{copy, row_major_strides};
+use crate::tensor::Tensor;
+
+/// The weight of an element at distance `d` in linear interpolation.
+pub(super) fn triangle(d: f64) -> f64 {
+    (1.0 - d.abs()).max(0.0)
+}
+
+/// The weight of an element at distance `d` in cubic convolution with parameter `a` (Keys 1981, equation 4).
+pub(super) fn cubic(d: f64, a: f64) -> f64 {
+    let d = d.abs();
+    if d <= 1.0 {
+        ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
+    } else if d < 2.0 {
+        a * (((d - 5.0) * d + 8.0) * d - 4.0)
+    } else {
+        0.0
+    }
+}
+
+/// How each position along one axis of the result of a [`Resize`] is made.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AxisSampling {
+    /// The axis.
+    pub axis: usize,
+    /// For each position the positions in the operand that it is the weighted sum of; `None`
+    /// where the result is the extrapolation value.
+    pub taps: Vec<Option<Vec<(usize, f64)>>>,
+}
+
+/// `x` with the element that each position's one tap names; `value` where there is none.
+pub(super) fn pick(x: &Tensor, samplings: &[AxisSampling], value: f64) -> Result<Tensor, OpError> {
+    let mut sources: Vec<Vec<Option<usize>>> = x.dims().iter().map(|&n| (0..n).map(Some).collect()).collect();
+    for s in samplings {
+        let first = |taps: &Option<Vec<(usize, f64)>>| taps.as_ref().map(|t| t[0].0);
+        sources[s.axis] = s.taps.iter().map(first).collect();
+    }
+    let dims: Vec<usize> = sources.iter().map(Vec::len).collect();
+    let tail = samplings.iter().map(|s| s.axis + 1).max().unwrap_or(0);
+    let run: usize = dims[tail..].iter().product();
+    let strides = row_major_strides(x.dims());
+    let mut starts = vec![Some(0)];
+    for (sources, stride) in sources[..tail].iter().zip(strides) {
+        starts = starts
+            .iter()
+            .flat_map(|start: &Option<usize>| {
+                sources.iter().map(move |s| Some((*start)? + (*s)? * stride))
+            })
+            .collect();
+    }
+    if starts.iter().all(Option::is_some) {
+        return copy::runs(x, &dims, run, starts.into_iter().flatten());
+    }
+    if x.to_f64().is_none() {
+        return Err(OpError::Type("extrapolation of complex numbers".into()));
+    }
+    let size = x.dtype().size();
+    let fill = Tensor::from_f64(x.dtype(), &[], &[value]).bytes().repeat(run);
+    let mut data = Vec::with_capacity(starts.len() * run * size);
+    for start in starts {
+        match start {
+            Some(at) => data.extend_from_slice(&x.bytes()[at * size..][..run * size]),
+            None => data.extend_from_slice(&fill),
+        }
+    }
+    copy::new(x, &dims, data)
+}
+
+/// `x` of `dims` sampled along one axis; `dims` becomes the result's. Extrapolated positions are 0.
+pub(super) fn weigh(x: &[f64], dims: &mut [usize], sampling: &AxisSampling) -> Vec<f64> {
+    let n = dims[sampling.axis];
+    let outer: usize = dims[..sampling.axis].iter().product();
+    let inner: usize = dims[sampling.axis + 1..].iter().product();
+    dims[sampling.axis] = sampling.taps.len();
+    let mut y = vec![0.0; outer * sampling.taps.len() * inner];
+    let mut rows = y.chunks_exact_mut(inner.max(1));
+    for o in 0..outer {
+        for (taps, row) in sampling.taps.iter().zip(&mut rows) {
+            for &(source, weight) in taps.iter().flatten() {
+                let from = &x[(o * n + source) * inner..][..inner];
+                row.iter_mut().zip(from).for_each(|(y, x)| *y += x * weight);
+            }
+        }
+    }
+    y
+}
+
+/// Sets the positions along one axis that have no taps to `value`.
+pub(super) fn extrapolate(x: &mut [f64], dims: &[usize], sampling: &AxisSampling, value: f64) {
+    let inner: usize = dims[sampling.axis + 1..].iter().product();
+    for (i, row) in x.chunks_exact_mut(inner.max(1)).enumerate() {
+        if sampling.taps[i % sampling.taps.len()].is_none() {
+            row.fill(value);
+        }
+    }
+}
+
+/// A tensor of `x`'s type; integers are rounded, halves to even, and limited to their type.
+pub(super) fn store(x: &Tensor, dims: &[usize], values: Vec<f64>) -> Tensor {
+    if x.dtype().is_float() {
+        return Tensor::from_f64(x.dtype(), dims, &values);
+    }
+    let (least, most) = super::operands::integer_range(x.dtype());
+    let whole = |v: f64| (v.round_ties_even() as i128).clamp(least, most);
+    let values: Vec<i64> = values.into_iter().map(|v| whole(v) as i64).collect();
+    Tensor::from_i64(x.dtype(), dims, &values)
+}

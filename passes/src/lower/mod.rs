@@ -1,0 +1,8 @@
+//! From regions to a plan: storage, kernels and steps, then offsets in arenas.
+
+mod arrange;
+mod memory;
+mod plan;
+mod steps;
+
+pub use plan::{lower, LowerError, LowerOptions, Lowered};

@@ -5,21 +5,26 @@ use crate::id::EntityId;
 use crate::infer::InferCx;
 use crate::ops::{Op, OpError};
 use crate::program::Weights;
-use crate::shape::TensorType;
+use crate::shape::{Dim, Symbol, TensorType};
 use crate::tensor::Tensor;
+use std::cell::Cell;
 use std::fmt;
 
 /// A set of changes to one graph: new nodes, and values that other values take the place of.
 ///
 /// New nodes are typed by inference as they are added. [`apply`](Self::apply) checks that every
 /// replacement has the type of what it replaces, splices the new nodes in where they are needed,
-/// and drops nodes that nothing reads any more.
+/// and drops nodes that nothing reads any more. It takes time linear in the size of the graph, so
+/// a pass gathers all its changes in one patch; [`resolve`](Self::resolve) shows the graph as it
+/// will be to the rules that come later in the sweep.
 pub struct Patch<'a> {
     graph: &'a mut Graph,
     weights: &'a mut Weights,
     origin: Origin,
-    new_nodes: Vec<NodeId>,
     replaced: Vec<(ValueId, ValueId)>,
+    /// What each value is replaced by, or itself; values beyond the end are not replaced.
+    target: Vec<Cell<ValueId>>,
+    cyclic: Option<ValueId>,
 }
 
 /// Why a patch is wrong: a bug in the pass that made it.
@@ -73,8 +78,9 @@ impl<'a> Patch<'a> {
             graph,
             weights,
             origin: Origin::default(),
-            new_nodes: vec![],
             replaced: vec![],
+            target: vec![],
+            cyclic: None,
         }
     }
 
@@ -121,73 +127,119 @@ impl<'a> Patch<'a> {
         let types = infer_node(self.graph, self.weights, &op, &inputs, n_outputs)
             .map_err(|why| PatchError::Node { op: op.name(), why })?;
         let node = self.graph.push_node(op, inputs, types, self.origin.clone());
-        self.new_nodes.push(node);
         Ok(self.graph.nodes[node].outputs.clone())
     }
 
     /// Every reader of `old`, outputs of the graph included, shall read `new`.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
+        let known = self.target.len().max(old.index() + 1);
+        self.target
+            .extend((self.target.len()..known).map(|i| Cell::new(ValueId::from_index(i))));
+        self.target[old.index()].set(old);
+        if self.resolve(new) == old {
+            self.cyclic.get_or_insert(old);
+        }
+        self.target[old.index()].set(new);
         self.replaced.push((old, new));
+    }
+
+    /// What readers of `v` will read once the patch is applied.
+    pub fn resolve(&self, v: ValueId) -> ValueId {
+        if self.cyclic.is_some() {
+            return v;
+        }
+        resolve(&self.target, v)
+    }
+
+    /// Whether there is anything to apply.
+    pub fn is_empty(&self) -> bool {
+        self.replaced.is_empty()
+    }
+
+    /// Writes down what else is known of the type of `v`: dimensions that were symbols.
+    ///
+    /// This takes effect at once. Returns whether the type changed.
+    pub fn refine(&mut self, v: ValueId, ty: &TensorType) -> Result<bool, PatchError> {
+        let old = self.graph.ty(v);
+        let Some(both) = meet(old, ty) else {
+            return Err(PatchError::Type {
+                old: v,
+                old_type: old.clone(),
+                new_type: ty.clone(),
+            });
+        };
+        let changed = both != *old;
+        if changed {
+            self.graph.values[v].ty = both;
+        }
+        Ok(changed)
     }
 
     /// Carries the changes out. The graph is unchanged if this fails, but for unused arena items.
     pub fn apply(self) -> Result<(), PatchError> {
         let Patch {
             graph,
-            new_nodes,
             replaced,
+            target,
+            cyclic,
             ..
         } = self;
-        for &(old, new) in &replaced {
-            let (a, b) = (graph.ty(old), graph.ty(new));
-            if !compatible(a, b) {
-                return Err(PatchError::Type {
-                    old,
-                    old_type: a.clone(),
-                    new_type: b.clone(),
-                });
-            }
+        if let Some(value) = cyclic {
+            return Err(PatchError::Cycle(value));
         }
-        let mut target: Vec<ValueId> = graph.values.ids().collect();
+        let resolve = |v| resolve(&target, v);
+        let mut refined = Vec::with_capacity(replaced.len());
         for &(old, new) in &replaced {
-            target[old.index()] = new;
+            let (old_type, new_type) = (graph.ty(old), graph.ty(resolve(new)));
+            let ty = meet(new_type, old_type).ok_or_else(|| PatchError::Type {
+                old,
+                old_type: old_type.clone(),
+                new_type: new_type.clone(),
+            })?;
+            refined.push((resolve(new), old, ty));
         }
-        let resolve = |mut v: ValueId| {
-            for _ in 0..=replaced.len() {
-                let next = target[v.index()];
-                if next == v {
-                    return Ok(v);
-                }
-                v = next;
-            }
-            Err(PatchError::Cycle(v))
-        };
-        let order = splice(graph, &new_nodes, &resolve)?;
+        let order = splice(graph, &resolve)?;
         for &n in order.iter() {
             for v in graph.nodes[n].inputs.iter_mut().flatten() {
-                *v = resolve(*v)?;
+                *v = resolve(*v);
             }
         }
         for (_, v) in &mut graph.outputs {
-            *v = resolve(*v)?;
+            *v = resolve(*v);
         }
-        for &(old, new) in &replaced {
-            let (name, ty) = (graph.values[old].name.clone(), graph.values[old].ty.clone());
-            let value = &mut graph.values[resolve(new)?];
+        for (new, old, ty) in refined {
+            let name = graph.values[old].name.clone();
+            let value = &mut graph.values[new];
             if value.name.is_none() {
                 value.name = name;
             }
-            if value.ty.shape.dims().is_none() {
+            // Two values with different knowledge may have become this one: keep both's.
+            if let Some(ty) = meet(&value.ty, &ty) {
                 value.ty = ty;
             }
         }
         graph.order = order;
-        remove_dead(graph);
         Ok(())
     }
 }
 
+/// Follows `target` from `v` to its end, and shortens the way for the next time.
+fn resolve(target: &[Cell<ValueId>], mut v: ValueId) -> ValueId {
+    while let Some(cell) = target.get(v.index())
+        && cell.get() != v
+    {
+        let next = cell.get();
+        if let Some(after) = target.get(next.index()) {
+            cell.set(after.get());
+        }
+        v = next;
+    }
+    v
+}
+
 /// The results of a node by inference over the graph's types and constants.
+///
+/// Sizes known only at run time get names that no other value of the graph has.
 pub fn infer_node(
     graph: &Graph,
     weights: &Weights,
@@ -200,123 +252,107 @@ pub fn infer_node(
         .iter()
         .map(|v| v.and_then(|v| weights.get(graph.weight(v)?)))
         .collect();
-    op.infer(&InferCx::new(&types, &constants, n_outputs))
+    let mut results = op.infer(&InferCx::new(&types, &constants, n_outputs))?;
+    let of_operands = |s: &Symbol| {
+        let mut dims = types.iter().flatten().flat_map(|t| &t.shape.0);
+        dims.any(|d| matches!(d, Dim::Symbol(t) if t == s))
+    };
+    let first = graph.values.len();
+    let mut renamed: Vec<(Symbol, Symbol)> = vec![];
+    for (output, ty) in results.iter_mut().enumerate() {
+        for (axis, dim) in ty.shape.0.iter_mut().enumerate() {
+            let Dim::Symbol(s) = dim else { continue };
+            if !s.is_fresh() || of_operands(s) {
+                continue;
+            }
+            let known = renamed.iter().find(|(old, _)| old == s);
+            let new = match known {
+                Some((_, new)) => new.clone(),
+                None => {
+                    let new = Symbol::fresh(first + output, axis);
+                    renamed.push((s.clone(), new.clone()));
+                    new
+                }
+            };
+            *dim = Dim::Symbol(new);
+        }
+    }
+    Ok(results)
 }
 
-/// Same element type, same rank, and no two known dimensions that differ.
-fn compatible(a: &TensorType, b: &TensorType) -> bool {
-    a.dtype == b.dtype
-        && a.shape.rank() == b.shape.rank()
-        && a.shape
-            .0
-            .iter()
-            .zip(&b.shape.0)
-            .all(|(x, y)| match (x.known(), y.known()) {
-                (Some(x), Some(y)) => x == y,
-                _ => true,
-            })
+/// What is known of a value that has type `a` and type `b`, a known dimension before a symbol, a
+/// symbol of the user's before one of inference's, `a`'s before `b`'s; none if they contradict.
+fn meet(a: &TensorType, b: &TensorType) -> Option<TensorType> {
+    if a.dtype != b.dtype || a.shape.rank() != b.shape.rank() {
+        return None;
+    }
+    let dims = a.shape.0.iter().zip(&b.shape.0).map(|pair| match pair {
+        (Dim::Known(x), Dim::Known(y)) if x != y => None,
+        (x @ Dim::Known(_), _) | (_, x @ Dim::Known(_)) => Some(x.clone()),
+        (Dim::Symbol(x), y @ Dim::Symbol(s)) if x.is_fresh() && !s.is_fresh() => Some(y.clone()),
+        (x, _) => Some(x.clone()),
+    });
+    Some(TensorType::new(a.dtype, dims.collect::<Option<_>>()?))
 }
 
-/// The old order with the new nodes in it, each as late as its readers allow; operands are read
-/// through `resolve`.
-fn splice(
-    graph: &Graph,
-    new_nodes: &[NodeId],
-    resolve: &impl Fn(ValueId) -> Result<ValueId, PatchError>,
-) -> Result<Vec<NodeId>, PatchError> {
+/// The live nodes in the old order with the new ones among them, each as late as its readers
+/// allow; operands are read through `resolve`.
+fn splice(graph: &Graph, resolve: &impl Fn(ValueId) -> ValueId) -> Result<Vec<NodeId>, PatchError> {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
-        Unseen,
+        Dead,
+        Live,
         Open,
         Done,
     }
-    let mut state = vec![State::Unseen; graph.nodes.len()];
-    let mut order = Vec::with_capacity(graph.order.len() + new_nodes.len());
+    let mut state = vec![State::Dead; graph.nodes.len()];
+    let roots: Vec<NodeId> = graph
+        .outputs
+        .iter()
+        .filter_map(|&(_, v)| graph.def_node(resolve(v)))
+        .collect();
+    let mut pending = roots.clone();
+    let mut n_live = 0;
+    while let Some(n) = pending.pop() {
+        if std::mem::replace(&mut state[n.index()], State::Live) == State::Live {
+            continue;
+        }
+        n_live += 1;
+        let operands = graph.nodes[n].inputs.iter().flatten();
+        pending.extend(operands.filter_map(|&v| graph.def_node(resolve(v))));
+    }
+    let mut order = Vec::with_capacity(n_live);
     let mut stack: Vec<(NodeId, usize)> = vec![];
-    for &root in &graph.order {
-        if state[root.index()] == State::Done {
+    for &root in graph.order.iter().chain(&roots) {
+        if state[root.index()] != State::Live {
             continue;
         }
         state[root.index()] = State::Open;
         stack.push((root, 0));
         while let Some(&mut (n, ref mut next)) = stack.last_mut() {
             let inputs = &graph.nodes[n].inputs;
-            if *next == inputs.len() {
+            let Some(&operand) = inputs.get(*next) else {
                 state[n.index()] = State::Done;
                 order.push(n);
                 stack.pop();
                 continue;
-            }
-            let operand = inputs[*next];
+            };
             *next += 1;
             let Some(v) = operand else { continue };
-            let Some(def) = graph.def_node(resolve(v)?) else {
+            let Some(def) = graph.def_node(resolve(v)) else {
                 continue;
             };
             match state[def.index()] {
-                State::Done => {}
+                State::Done | State::Dead => {}
                 State::Open => return Err(PatchError::Cycle(v)),
-                State::Unseen => {
+                State::Live => {
                     state[def.index()] = State::Open;
                     stack.push((def, 0));
                 }
             }
         }
     }
-    // Outputs of the graph may be new nodes that no node of the old order reads.
-    let outputs: Vec<ValueId> = graph
-        .outputs
-        .iter()
-        .map(|&(_, v)| resolve(v))
-        .collect::<Result<_, _>>()?;
-    for &n in new_nodes {
-        if state[n.index()] != State::Done
-            && graph.nodes[n].outputs.iter().any(|v| outputs.contains(v))
-        {
-            push_with_operands(
-                graph,
-                n,
-                &mut |m| {
-                    let fresh = state[m.index()] != State::Done;
-                    state[m.index()] = State::Done;
-                    fresh
-                },
-                resolve,
-                &mut order,
-            )?;
-        }
-    }
     Ok(order)
-}
-
-fn push_with_operands(
-    graph: &Graph,
-    root: NodeId,
-    enter: &mut impl FnMut(NodeId) -> bool,
-    resolve: &impl Fn(ValueId) -> Result<ValueId, PatchError>,
-    order: &mut Vec<NodeId>,
-) -> Result<(), PatchError> {
-    if !enter(root) {
-        return Ok(());
-    }
-    let mut stack = vec![(root, 0usize)];
-    while let Some(&mut (n, ref mut next)) = stack.last_mut() {
-        let inputs = &graph.nodes[n].inputs;
-        if *next == inputs.len() {
-            order.push(n);
-            stack.pop();
-            continue;
-        }
-        let operand = inputs[*next];
-        *next += 1;
-        if let Some(v) = operand
-            && let Some(def) = graph.def_node(resolve(v)?)
-            && enter(def)
-        {
-            stack.push((def, 0));
-        }
-    }
-    Ok(())
 }
 
 /// Takes nodes out of the order whose results nothing reads. Returns how many there were.

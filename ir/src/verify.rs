@@ -181,7 +181,12 @@ impl Check<'_> {
         let mut names = BTreeSet::new();
         for (i, &v) in graph.inputs.iter().enumerate() {
             let Some(value) = graph.values.get(v) else {
-                self.report(Rule::InBounds, None, Some(v), format!("input {i} does not exist"));
+                self.report(
+                    Rule::InBounds,
+                    None,
+                    Some(v),
+                    format!("input {i} does not exist"),
+                );
                 continue;
             };
             if value.def != Def::Input(i as u32) {
@@ -190,7 +195,12 @@ impl Check<'_> {
             }
             match value.name.as_deref() {
                 None | Some("") => {
-                    self.report(Rule::InputName, None, Some(v), format!("input {i} has no name"));
+                    self.report(
+                        Rule::InputName,
+                        None,
+                        Some(v),
+                        format!("input {i} has no name"),
+                    );
                 }
                 Some(name) if !names.insert(name) => {
                     let detail = format!("a second input is called `{name}`");
@@ -248,7 +258,12 @@ impl Check<'_> {
         let mut sound = true;
         for (i, &v) in node.outputs.iter().enumerate() {
             let Some(value) = graph.values.get(v) else {
-                self.report(Rule::InBounds, Some(n), Some(v), format!("result {i} does not exist"));
+                self.report(
+                    Rule::InBounds,
+                    Some(n),
+                    Some(v),
+                    format!("result {i} does not exist"),
+                );
                 sound = false;
                 continue;
             };
@@ -333,7 +348,8 @@ impl Check<'_> {
     fn regions(&mut self) {
         let graph = self.graph;
         let nodes = |n: &NodeId| graph.nodes.get(*n).map(|node| (*n, node.region));
-        let placed: Vec<(NodeId, Option<RegionId>)> = graph.order.iter().filter_map(nodes).collect();
+        let placed: Vec<(NodeId, Option<RegionId>)> =
+            graph.order.iter().filter_map(nodes).collect();
         if placed.iter().all(|(_, region)| region.is_none()) {
             return;
         }

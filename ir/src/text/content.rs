@@ -250,8 +250,6 @@ pub(super) fn uniform(
 ) -> Option<Tensor> {
     let mut source = Seeded(seed);
     let n: usize = dims.iter().product();
-    let values: Vec<f64> = (0..n)
-        .map(|_| low + (high - low) * source.unit())
-        .collect();
+    let values: Vec<f64> = (0..n).map(|_| low + (high - low) * source.unit()).collect();
     (dtype.kind() != Kind::Complex).then(|| Tensor::from_f64(dtype, dims, &values))
 }

@@ -308,9 +308,14 @@ impl<'a> Parser<'a> {
 
     /// Counts `n` elements to be made from nothing.
     fn generate(&mut self, position: usize, dtype: DType, n: usize) -> Result<()> {
-        self.generated = self.generated.saturating_add(n.saturating_mul(dtype.size()));
+        self.generated = self
+            .generated
+            .saturating_add(n.saturating_mul(dtype.size()));
         if self.generated > GENERATED_LIMIT {
-            let message = format!("more than {} MiB of generated weights", GENERATED_LIMIT >> 20);
+            let message = format!(
+                "more than {} MiB of generated weights",
+                GENERATED_LIMIT >> 20
+            );
             return Err(self.lexer.error(position, message));
         }
         Ok(())
@@ -389,7 +394,12 @@ impl<'a> Parser<'a> {
         };
         let def = Def::Input(model.graph.inputs.len() as u32);
         let id = model.graph.values.push(Value {
-            name: Some(declared.name.unwrap_or_else(|| declared.label.into()).into()),
+            name: Some(
+                declared
+                    .name
+                    .unwrap_or_else(|| declared.label.into())
+                    .into(),
+            ),
             ty,
             def,
             storage,

@@ -12,9 +12,12 @@ use std::fmt::Write;
 pub(super) fn program(program: &Program) -> String {
     let mut out = String::new();
     for (id, tensor) in program.weights.iter() {
-        let content = content::write(tensor)
-            .unwrap_or_else(|| format!("hash {}", program.weights.hash(id)));
-        line(&mut out, format_args!("weight {id}: {} = {content}", ty(&tensor.ty())));
+        let content =
+            content::write(tensor).unwrap_or_else(|| format!("hash {}", program.weights.hash(id)));
+        line(
+            &mut out,
+            format_args!("weight {id}: {} = {content}", ty(&tensor.ty())),
+        );
     }
     for (_, graph) in program.graphs.iter() {
         model(&mut out, graph);
@@ -41,7 +44,10 @@ fn model(out: &mut String, graph: &Graph) {
             }
             open = node.region;
             if let Some(r) = open {
-                line(out, format_args!("  region {} {{", graph.regions[r].kind.name()));
+                line(
+                    out,
+                    format_args!("  region {} {{", graph.regions[r].kind.name()),
+                );
             }
         }
         let indent = if open.is_some() { "    " } else { "  " };
@@ -51,7 +57,10 @@ fn model(out: &mut String, graph: &Graph) {
         line(out, format_args!("  }}"));
     }
     for (output, v) in &graph.outputs {
-        line(out, format_args!("  output {} = {}", quote(output), operand(graph, *v)));
+        line(
+            out,
+            format_args!("  output {} = {}", quote(output), operand(graph, *v)),
+        );
     }
     line(out, format_args!("}}"));
 }
@@ -63,7 +72,12 @@ fn node_text(graph: &Graph, node: &Node) -> String {
         .iter()
         .map(|v| v.map_or("_".into(), |v| operand(graph, v)))
         .collect();
-    let mut out = format!("{} = {}({})", results.join(", "), node.op.name(), operands.join(", "));
+    let mut out = format!(
+        "{} = {}({})",
+        results.join(", "),
+        node.op.name(),
+        operands.join(", ")
+    );
     let attrs: Vec<_> = node
         .op
         .attrs()
@@ -148,4 +162,3 @@ fn attr(attr: &Attr) -> String {
         Attr::Type(t) => t.to_string(),
     }
 }
-

@@ -197,8 +197,11 @@ fn parse_attrs(text: &str) -> Attrs {
         .collect()
 }
 
-/// A number, a string in quotes, or a list of either in brackets, without spaces.
+/// A number, a string in quotes, a list of either in brackets, or an element type, without spaces.
 fn parse_attr(text: &str) -> Option<Attr> {
+    if let Ok(dtype) = text.parse::<DType>() {
+        return Some(Attr::Type(dtype));
+    }
     let string = |w: &str| Some(w.strip_prefix('"')?.strip_suffix('"')?.to_string());
     if let Some(list) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         let words: Vec<&str> = list.split(',').filter(|w| !w.is_empty()).collect();

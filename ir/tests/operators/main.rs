@@ -25,6 +25,7 @@ macro_rules! case_files {
 case_files! {
     contract,
     normalize,
+    recurrent,
     reduce,
     window,
 }

@@ -107,6 +107,30 @@ pub enum ScalarOp {
     Index(i8),
 }
 
+impl ScalarOp {
+    /// The registers that the step reads.
+    pub fn registers(&self) -> impl Iterator<Item = Reg> {
+        let (a, b, c) = match *self {
+            ScalarOp::Input(_) | ScalarOp::Const(_) | ScalarOp::Index(_) => (None, None, None),
+            ScalarOp::Unary(_, x) | ScalarOp::Cast(x) => (Some(x), None, None),
+            ScalarOp::Binary(_, x, y) => (Some(x), Some(y), None),
+            ScalarOp::Select(c, x, y) => (Some(c), Some(x), Some(y)),
+        };
+        [a, b, c].into_iter().flatten()
+    }
+
+    /// The same step reading other registers.
+    pub fn renamed(self, name: impl Fn(Reg) -> Reg) -> Self {
+        match self {
+            ScalarOp::Input(_) | ScalarOp::Const(_) | ScalarOp::Index(_) => self,
+            ScalarOp::Unary(f, x) => ScalarOp::Unary(f, name(x)),
+            ScalarOp::Cast(x) => ScalarOp::Cast(name(x)),
+            ScalarOp::Binary(f, x, y) => ScalarOp::Binary(f, name(x), name(y)),
+            ScalarOp::Select(c, x, y) => ScalarOp::Select(name(c), name(x), name(y)),
+        }
+    }
+}
+
 /// A function from the elements of some operands to one element: steps in static single assignment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ScalarFn {
@@ -208,11 +232,26 @@ impl ScalarBuilder {
         self.push(ScalarOp::Index(n), DType::I64)
     }
 
-    /// The finished function with result `reg`.
+    /// The finished function with result `reg`: the steps that it depends on, in order.
     pub fn finish(self, reg: Reg) -> ScalarFn {
+        let mut needed = vec![false; self.steps.len()];
+        needed[reg.0 as usize] = true;
+        for (i, (op, _)) in self.steps.iter().enumerate().rev() {
+            if needed[i] {
+                op.registers().for_each(|r| needed[r.0 as usize] = true);
+            }
+        }
+        let mut new = vec![Reg(0); self.steps.len()];
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for (i, (op, dtype)) in self.steps.into_iter().enumerate() {
+            if needed[i] {
+                new[i] = Reg(steps.len() as u16);
+                steps.push((op.renamed(|r| new[r.0 as usize]), dtype));
+            }
+        }
         ScalarFn {
-            steps: self.steps,
-            result: reg,
+            steps,
+            result: new[reg.0 as usize],
         }
     }
 }

@@ -166,12 +166,8 @@ fn round(lane: Lane, dtype: DType) -> Lane {
         Lane::Float(mut v) => {
             match dtype {
                 DType::F32 => v.iter_mut().for_each(|x| *x = f64::from(*x as f32)),
-                DType::F16 => v
-                    .iter_mut()
-                    .for_each(|x| *x = f16::from_f64(*x).to_f64()),
-                DType::BF16 => v
-                    .iter_mut()
-                    .for_each(|x| *x = bf16::from_f64(*x).to_f64()),
+                DType::F16 => v.iter_mut().for_each(|x| *x = f16::from_f64(*x).to_f64()),
+                DType::BF16 => v.iter_mut().for_each(|x| *x = bf16::from_f64(*x).to_f64()),
                 _ => {}
             }
             Lane::Float(v)
@@ -265,7 +261,7 @@ fn unary_f64(u: Unary, x: f64) -> f64 {
 }
 
 /// The error function to about 1e-15: its Taylor series near 0, the continued fraction of `erfc` beyond.
-pub fn erf(x: f64) -> f64 {
+fn erf(x: f64) -> f64 {
     let a = x.abs();
     if x.is_nan() {
         return x;

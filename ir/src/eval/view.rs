@@ -17,9 +17,7 @@ pub fn view(x: &Tensor, step: &ViewStep) -> Result<Tensor, OpError> {
             let strides: Vec<usize> = perm.iter().map(|&p| own[p]).collect();
             copy::strided(x, &dims, 0, &strides)
         }
-        ViewStep::Broadcast(dims) => {
-            copy::strided(x, dims, 0, &broadcast_strides(dims, x.dims()))
-        }
+        ViewStep::Broadcast(dims) => copy::strided(x, dims, 0, &broadcast_strides(dims, x.dims())),
         ViewStep::Slice {
             starts,
             steps,

@@ -73,7 +73,12 @@ impl Operator for Concat {
         let parts: Vec<(&[u8], usize)> = inputs
             .iter()
             .flatten()
-            .map(|x| (&x.bytes()[..], x.dims()[axis..].iter().product::<usize>() * size))
+            .map(|x| {
+                (
+                    &x.bytes()[..],
+                    x.dims()[axis..].iter().product::<usize>() * size,
+                )
+            })
             .collect();
         let outer: usize = dims[..axis].iter().product();
         let mut data = Vec::with_capacity(dims.iter().product::<usize>() * size);

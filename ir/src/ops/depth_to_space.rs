@@ -41,7 +41,9 @@ pub(super) fn block(blocksize: i64) -> Result<usize, OpError> {
 pub(super) fn image<'a>(cx: &InferCx<'a>) -> Result<&'a [Dim; 4], OpError> {
     let shape = cx.shape(0)?;
     shape.0.as_slice().try_into().map_err(|_| {
-        OpError::Shape(format!("{shape} is no image; expected 4 dimensions: N, C, H, W"))
+        OpError::Shape(format!(
+            "{shape} is no image; expected 4 dimensions: N, C, H, W"
+        ))
     })
 }
 

@@ -46,10 +46,7 @@ impl Operator for Dropout {
             ));
         }
         let mask = TensorType::new(DType::Bool, x.shape.clone());
-        Ok([x.clone(), mask]
-            .into_iter()
-            .take(cx.n_outputs())
-            .collect())
+        Ok([x.clone(), mask].into_iter().take(cx.n_outputs()).collect())
     }
 
     fn eval(

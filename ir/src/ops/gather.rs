@@ -76,8 +76,12 @@ impl Operator for Gather {
             .collect::<Result<Vec<_>, _>>()?;
         let outer: usize = x.dims()[..axis].iter().product();
         let run: usize = x.dims()[axis + 1..].iter().product();
-        let starts =
-            (0..outer).flat_map(|o| positions.iter().map(move |p| (o * n + p) * run));
-        Ok(vec![eval::copy::runs(x, &known_dims(&types[0])?, run, starts)?])
+        let starts = (0..outer).flat_map(|o| positions.iter().map(move |p| (o * n + p) * run));
+        Ok(vec![eval::copy::runs(
+            x,
+            &known_dims(&types[0])?,
+            run,
+            starts,
+        )?])
     }
 }

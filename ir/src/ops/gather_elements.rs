@@ -3,12 +3,12 @@
 use super::gather::{check_indices, position, read_indices};
 use super::operands::operand;
 use super::{Class, OpError, Operator};
+use crate::attributes;
 use crate::attrs::attrs_by_macro;
 use crate::eval::{copy, offsets, row_major_strides};
 use crate::infer::{InferCx, normalize_axis};
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
-use crate::attributes;
 use std::ops::RangeInclusive;
 
 attributes! {

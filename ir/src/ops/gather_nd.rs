@@ -50,11 +50,7 @@ pub(super) fn slice_offsets(
 }
 
 /// The size of the tuples in indices of shape `indices`, each of which names a slice of `x`.
-pub(super) fn tuple_size(
-    x: &Shape,
-    indices: &Shape,
-    batch_dims: usize,
-) -> Result<usize, OpError> {
+pub(super) fn tuple_size(x: &Shape, indices: &Shape, batch_dims: usize) -> Result<usize, OpError> {
     let misfit = || OpError::Shape(format!("indices of shape {indices} into {x}"));
     let size = indices.0.last().ok_or_else(misfit)?.known();
     let size = size.ok_or_else(|| {
@@ -72,9 +68,7 @@ pub(super) fn tuple_size(
 pub(super) fn check_wide_indices(cx: &InferCx<'_>) -> Result<(), OpError> {
     match cx.dtype(1)? {
         DType::I64 => Ok(()),
-        d => Err(OpError::Type(format!(
-            "indices of type {d}, expected i64"
-        ))),
+        d => Err(OpError::Type(format!("indices of type {d}, expected i64"))),
     }
 }
 
@@ -102,7 +96,10 @@ impl Operator for GatherND {
             &indices.0[..indices.rank() - 1],
             &x.shape.0[batch_dims + size..],
         );
-        Ok(vec![TensorType::new(x.dtype, Shape([tuples, rest].concat()))])
+        Ok(vec![TensorType::new(
+            x.dtype,
+            Shape([tuples, rest].concat()),
+        )])
     }
 
     fn eval(

@@ -1,12 +1,12 @@
 //! What all elementwise operators share: inference by broadcasting, evaluation by the scalar function.
 
 use crate::attrs::{AttrError, Attrs};
+use crate::dtype::Kind;
 use crate::infer::{InferCx, broadcast};
 use crate::ops::{Class, OpError, Operator};
 use crate::scalar::{Reg, ScalarBuilder, ScalarFn};
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
-use crate::dtype::Kind;
 use crate::{DType, eval};
 use std::ops::RangeInclusive;
 

@@ -85,7 +85,11 @@ impl Operator for OneHot {
         let n: usize = dims.iter().product();
         let mut starts = vec![0; n];
         for (i, &index) in indices.iter().enumerate() {
-            let from_front = if index < 0 { index + depth as i64 } else { index };
+            let from_front = if index < 0 {
+                index + depth as i64
+            } else {
+                index
+            };
             if (0..depth as i64).contains(&from_front) {
                 starts[(i / inner * depth + from_front as usize) * inner + i % inner] = 1;
             }

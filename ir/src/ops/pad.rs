@@ -37,15 +37,12 @@ attributes! {
 impl PadMode {
     /// For each position of an axis that grows by `begin` and `end`, where its element comes
     /// from among `n`; `None` is the constant.
-    pub fn sources(
-        self,
-        n: usize,
-        begin: i64,
-        end: i64,
-    ) -> Result<Vec<Option<usize>>, OpError> {
+    pub fn sources(self, n: usize, begin: i64, end: i64) -> Result<Vec<Option<usize>>, OpError> {
         let size = padded(n, begin, end)?;
         if n == 0 && size > 0 && self != PadMode::Constant {
-            return Err(OpError::Shape("an axis of no elements has none to repeat".into()));
+            return Err(OpError::Shape(
+                "an axis of no elements has none to repeat".into(),
+            ));
         }
         let n = n as i64;
         let source = |o: usize| {
@@ -70,7 +67,9 @@ impl PadMode {
 fn padded(n: usize, begin: i64, end: i64) -> Result<usize, OpError> {
     let size = n as i128 + i128::from(begin) + i128::from(end);
     usize::try_from(size).map_err(|_| {
-        OpError::Shape(format!("an axis of {n} elements padded by {begin} and {end}"))
+        OpError::Shape(format!(
+            "an axis of {n} elements padded by {begin} and {end}"
+        ))
     })
 }
 
@@ -81,7 +80,11 @@ pub(super) fn pad(
     pads: &[(i64, i64)],
     fill: &[u8],
 ) -> Result<Tensor, OpError> {
-    let sources = x.dims().iter().zip(pads).map(|(&n, &(a, b))| mode.sources(n, a, b));
+    let sources = x
+        .dims()
+        .iter()
+        .zip(pads)
+        .map(|(&n, &(a, b))| mode.sources(n, a, b));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     // Trailing axes that stay as they are are copied as one run.
     let tail = pads.iter().rposition(|&p| p != (0, 0)).map_or(0, |i| i + 1);
@@ -112,7 +115,9 @@ fn visit(
         return emit(start);
     };
     for source in *sources {
-        let start = start.zip(*source).map(|(start, source)| start + source * stride);
+        let start = start
+            .zip(*source)
+            .map(|(start, source)| start + source * stride);
         visit(inner, start, emit);
     }
 }

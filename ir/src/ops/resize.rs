@@ -241,7 +241,9 @@ impl Resize {
             let m = new.size.ok_or_else(unknown)?;
             let scale = new.scale.ok_or_else(unknown)?;
             if n == 0 && m > 0 {
-                return Err(OpError::Shape("an axis of no elements has none to read".into()));
+                return Err(OpError::Shape(
+                    "an axis of no elements has none to read".into(),
+                ));
             }
             if n != m || scale != 1.0 || roi != (0.0, 1.0) {
                 let change = AxisChange {
@@ -428,7 +430,12 @@ impl Operator for Resize {
             ResizeMode::Cubic => 4,
         };
         let Some(x) = inputs[0] else { return 0 };
-        let changed = x.shape.0.iter().zip(&outputs[0].shape.0).filter(|(a, b)| a != b);
+        let changed = x
+            .shape
+            .0
+            .iter()
+            .zip(&outputs[0].shape.0)
+            .filter(|(a, b)| a != b);
         let n = outputs[0].shape.n_elements().unwrap_or(0) as u64;
         2 * n * per_axis.pow(changed.count() as u32)
     }

@@ -33,7 +33,11 @@ pub struct AxisSampling {
 
 /// `x` with the element that each position's one tap names; `value` where there is none.
 pub(super) fn pick(x: &Tensor, samplings: &[AxisSampling], value: f64) -> Result<Tensor, OpError> {
-    let mut sources: Vec<Vec<Option<usize>>> = x.dims().iter().map(|&n| (0..n).map(Some).collect()).collect();
+    let mut sources: Vec<Vec<Option<usize>>> = x
+        .dims()
+        .iter()
+        .map(|&n| (0..n).map(Some).collect())
+        .collect();
     for s in samplings {
         let first = |taps: &Option<Vec<(usize, f64)>>| taps.as_ref().map(|t| t[0].0);
         sources[s.axis] = s.taps.iter().map(first).collect();
@@ -47,7 +51,9 @@ pub(super) fn pick(x: &Tensor, samplings: &[AxisSampling], value: f64) -> Result
         starts = starts
             .iter()
             .flat_map(|start: &Option<usize>| {
-                sources.iter().map(move |s| Some((*start)? + (*s)? * stride))
+                sources
+                    .iter()
+                    .map(move |s| Some((*start)? + (*s)? * stride))
             })
             .collect();
     }
@@ -58,7 +64,9 @@ pub(super) fn pick(x: &Tensor, samplings: &[AxisSampling], value: f64) -> Result
         return Err(OpError::Type("extrapolation of complex numbers".into()));
     }
     let size = x.dtype().size();
-    let fill = Tensor::from_f64(x.dtype(), &[], &[value]).bytes().repeat(run);
+    let fill = Tensor::from_f64(x.dtype(), &[], &[value])
+        .bytes()
+        .repeat(run);
     let mut data = Vec::with_capacity(starts.len() * run * size);
     for start in starts {
         match start {

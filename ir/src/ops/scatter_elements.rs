@@ -36,7 +36,11 @@ impl Operator for ScatterElements {
         cx.input(2)?;
         check_indices(cx, 1)?;
         self.reduction.check(x.dtype)?;
-        check_reach(&x.shape, indices, normalize_axis(self.axis, x.shape.rank())?)?;
+        check_reach(
+            &x.shape,
+            indices,
+            normalize_axis(self.axis, x.shape.rank())?,
+        )?;
         expect_type(cx, 2, "updates", x.dtype, &indices.0)?;
         Ok(vec![x.clone()])
     }

@@ -40,7 +40,9 @@ impl Split {
             };
             let known = sizes.iter().map(|&s| usize::try_from(s).ok());
             let known = known.collect::<Option<Vec<_>>>();
-            let sum = known.as_ref().and_then(|s| s.iter().try_fold(0usize, |a, &b| a.checked_add(b)));
+            let sum = known
+                .as_ref()
+                .and_then(|s| s.iter().try_fold(0usize, |a, &b| a.checked_add(b)));
             return match (known, sum) {
                 (Some(known), Some(sum)) if known.len() == n && total.is_none_or(|t| t == sum) => {
                     Ok((axis, known.into_iter().map(Dim::Known).collect()))

@@ -31,9 +31,7 @@ impl Squeeze {
             .iter()
             .find(|&&i| x.dim(i).known().is_some_and(|n| n != 1))
         {
-            return Err(OpError::Shape(format!(
-                "dimension {axis} of {x} is not 1"
-            )));
+            return Err(OpError::Shape(format!("dimension {axis} of {x} is not 1")));
         }
         let dims = x.0.iter().enumerate();
         Ok(dims

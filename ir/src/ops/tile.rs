@@ -22,14 +22,11 @@ impl Tile {
             return Ok(None);
         };
         if repeats.len() != x.rank() {
-            return Err(OpError::Shape(format!(
-                "{} repeats for {x}",
-                repeats.len()
-            )));
+            return Err(OpError::Shape(format!("{} repeats for {x}", repeats.len())));
         }
-        let repeats = repeats.iter().map(|&r| {
-            usize::try_from(r).map_err(|_| OpError::Shape(format!("{r} repeats")))
-        });
+        let repeats = repeats
+            .iter()
+            .map(|&r| usize::try_from(r).map_err(|_| OpError::Shape(format!("{r} repeats"))));
         repeats.collect::<Result<_, _>>().map(Some)
     }
 }

@@ -1,6 +1,6 @@
 //! Movement of elements as bytes, whatever their type.
 
-use super::offsets;
+use super::{offsets, row_major_strides};
 use crate::ops::OpError;
 use crate::tensor::Tensor;
 
@@ -67,4 +67,50 @@ pub(crate) fn strided(
     }
     let starts = offsets(&dims[..outer], &strides[..outer]).map(|at| base.wrapping_add(at));
     runs(x, dims, run, starts)
+}
+
+/// A tensor whose element at index `i` is element `sources[0][i[0]], sources[1][i[1]], …` of `x`;
+/// `fill`, the bytes of one element, where a source is `None`.
+pub(crate) fn picked(
+    x: &Tensor,
+    sources: &[Vec<Option<usize>>],
+    fill: &[u8],
+) -> Result<Tensor, OpError> {
+    let is_whole = |(s, &n): (&Vec<Option<usize>>, &usize)| s.iter().copied().eq((0..n).map(Some));
+    // Trailing axes that stay as they are are copied as one run.
+    let changed = sources
+        .iter()
+        .zip(x.dims())
+        .rposition(|axis| !is_whole(axis));
+    let tail = changed.map_or(0, |i| i + 1);
+    let run: usize = x.dims()[tail..].iter().product();
+    let (size, constant) = (x.dtype().size(), fill.repeat(run));
+    let dims: Vec<usize> = sources.iter().map(Vec::len).collect();
+    let mut data = Vec::with_capacity(dims.iter().product::<usize>() * size);
+    let axes: Vec<_> = sources[..tail]
+        .iter()
+        .zip(row_major_strides(x.dims()))
+        .collect();
+    visit(&axes, Some(0), &mut |start| match start {
+        Some(start) => data.extend_from_slice(&x.bytes()[start * size..][..run * size]),
+        None => data.extend_from_slice(&constant),
+    });
+    new(x, &dims, data)
+}
+
+/// Calls `emit` with the offset of each element over `axes` (sources and stride), in order.
+fn visit(
+    axes: &[(&Vec<Option<usize>>, usize)],
+    start: Option<usize>,
+    emit: &mut impl FnMut(Option<usize>),
+) {
+    let Some(((sources, stride), inner)) = axes.split_first() else {
+        return emit(start);
+    };
+    for source in *sources {
+        let start = start
+            .zip(*source)
+            .map(|(start, source)| start + source * stride);
+        visit(inner, start, emit);
+    }
 }

@@ -80,46 +80,9 @@ pub(super) fn pad(
     pads: &[(i64, i64)],
     fill: &[u8],
 ) -> Result<Tensor, OpError> {
-    let sources = x
-        .dims()
-        .iter()
-        .zip(pads)
-        .map(|(&n, &(a, b))| mode.sources(n, a, b));
-    let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    // Trailing axes that stay as they are are copied as one run.
-    let tail = pads.iter().rposition(|&p| p != (0, 0)).map_or(0, |i| i + 1);
-    let run: usize = x.dims()[tail..].iter().product();
-    let dims: Vec<usize> = sources.iter().map(Vec::len).collect();
-    let mut data = Vec::with_capacity(dims.iter().product::<usize>() * x.dtype().size());
-    let strides = crate::eval::row_major_strides(x.dims());
-    let axes: Vec<_> = sources.iter().take(tail).zip(strides).collect();
-    let run_bytes = run * x.dtype().size();
-    let constant = fill.repeat(run);
-    let mut emit = |start: Option<usize>| match start {
-        Some(start) => {
-            data.extend_from_slice(&x.bytes()[start * x.dtype().size()..][..run_bytes]);
-        }
-        None => data.extend_from_slice(&constant),
-    };
-    visit(&axes, Some(0), &mut emit);
-    copy::new(x, &dims, data)
-}
-
-/// Calls `emit` with the offset of each element over `axes` (sources and stride), in order.
-fn visit(
-    axes: &[(&Vec<Option<usize>>, usize)],
-    start: Option<usize>,
-    emit: &mut impl FnMut(Option<usize>),
-) {
-    let Some(((sources, stride), inner)) = axes.split_first() else {
-        return emit(start);
-    };
-    for source in *sources {
-        let start = start
-            .zip(*source)
-            .map(|(start, source)| start + source * stride);
-        visit(inner, start, emit);
-    }
+    let axes = x.dims().iter().zip(pads);
+    let sources = axes.map(|(&n, &(begin, end))| mode.sources(n, begin, end));
+    copy::picked(x, &sources.collect::<Result<Vec<_>, _>>()?, fill)
 }
 
 impl Pad {

@@ -1,7 +1,8 @@
 //! Interpolation between elements, which resizing and grid sampling share.
 
 use super::OpError;
-use crate::eval::{copy, row_major_strides};
+use super::map::is_real;
+use crate::eval::copy;
 use crate::tensor::Tensor;
 
 /// The weight of an element at distance `d` in linear interpolation.
@@ -33,48 +34,20 @@ pub struct AxisSampling {
 
 /// `x` with the element that each position's one tap names; `value` where there is none.
 pub(super) fn pick(x: &Tensor, samplings: &[AxisSampling], value: f64) -> Result<Tensor, OpError> {
-    let mut sources: Vec<Vec<Option<usize>>> = x
-        .dims()
-        .iter()
-        .map(|&n| (0..n).map(Some).collect())
-        .collect();
+    let whole = |&n: &usize| (0..n).map(Some).collect();
+    let mut sources: Vec<Vec<Option<usize>>> = x.dims().iter().map(whole).collect();
     for s in samplings {
         let first = |taps: &Option<Vec<(usize, f64)>>| taps.as_ref().map(|t| t[0].0);
         sources[s.axis] = s.taps.iter().map(first).collect();
     }
-    let dims: Vec<usize> = sources.iter().map(Vec::len).collect();
-    let tail = samplings.iter().map(|s| s.axis + 1).max().unwrap_or(0);
-    let run: usize = dims[tail..].iter().product();
-    let strides = row_major_strides(x.dims());
-    let mut starts = vec![Some(0)];
-    for (sources, stride) in sources[..tail].iter().zip(strides) {
-        starts = starts
-            .iter()
-            .flat_map(|start: &Option<usize>| {
-                sources
-                    .iter()
-                    .map(move |s| Some((*start)? + (*s)? * stride))
-            })
-            .collect();
+    if is_real(x.dtype()) {
+        let fill = Tensor::from_f64(x.dtype(), &[], &[value]);
+        return copy::picked(x, &sources, fill.bytes());
     }
-    if starts.iter().all(Option::is_some) {
-        return copy::runs(x, &dims, run, starts.into_iter().flatten());
-    }
-    if x.to_f64().is_none() {
+    if sources.iter().flatten().any(Option::is_none) {
         return Err(OpError::Type("extrapolation of complex numbers".into()));
     }
-    let size = x.dtype().size();
-    let fill = Tensor::from_f64(x.dtype(), &[], &[value])
-        .bytes()
-        .repeat(run);
-    let mut data = Vec::with_capacity(starts.len() * run * size);
-    for start in starts {
-        match start {
-            Some(at) => data.extend_from_slice(&x.bytes()[at * size..][..run * size]),
-            None => data.extend_from_slice(&fill),
-        }
-    }
-    copy::new(x, &dims, data)
+    copy::picked(x, &sources, &vec![0; x.dtype().size()])
 }
 
 /// `x` of `dims` sampled along one axis; `dims` becomes the result's. Extrapolated positions are 0.

@@ -29,11 +29,14 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 pub use activation::Activation;
+pub use attention::AttentionShape;
 pub use bit_shift::ShiftDirection;
 pub use depth_to_space::DepthOrder;
+pub use einsum::Subscripts;
 pub use gelu::GeluApproximation;
 pub use grid_sample::{SampleMode, SamplePadding};
 pub use map::MapOperator;
+pub use non_max_suppression::SelectionLimits;
 pub use norm::NormOrder;
 pub use pad::PadMode;
 pub use recurrent::Direction;
@@ -329,6 +332,7 @@ operators! {
     asinh::Asinh,
     atan::Atan,
     atanh::Atanh,
+    attention::Attention,
     average_pool::AveragePool,
     batch_normalization::BatchNormalization,
     bit_shift::BitShift,
@@ -349,9 +353,11 @@ operators! {
     conv_transpose::ConvTranspose,
     cos::Cos,
     cosh::Cosh,
+    cum_sum::CumSum,
     depth_to_space::DepthToSpace,
     div::Div,
     dropout::Dropout,
+    einsum::Einsum,
     elu::Elu,
     equal::Equal,
     erf::Erf,
@@ -400,6 +406,7 @@ operators! {
     modulo::Mod,
     mul::Mul,
     neg::Neg,
+    non_max_suppression::NonMaxSuppression,
     non_zero::NonZero,
     not::Not,
     one_hot::OneHot,
@@ -425,6 +432,7 @@ operators! {
     reverse_sequence::ReverseSequence,
     rms_normalization::RMSNormalization,
     rnn::RNN,
+    rotary_embedding::RotaryEmbedding,
     round::Round,
     scatter_elements::ScatterElements,
     scatter_nd::ScatterND,
@@ -451,6 +459,7 @@ operators! {
     tanh::Tanh,
     thresholded_relu::ThresholdedRelu,
     tile::Tile,
+    top_k::TopK,
     transpose::Transpose,
     trilu::Trilu,
     unsqueeze::Unsqueeze,

@@ -216,7 +216,7 @@ pub(crate) fn eval_recurrent<C: Cell>(
             bias: bias.map_or(&[], |b| &b[rows..]),
             peepholes: peepholes.as_ref().map_or(&[], |p| &p[of_pass(p, 3 * n)]),
             activations: &activations[pass],
-            clip: settings.clip.map_or(f64::INFINITY, |clip| f64::from(clip.abs())),
+            clip: settings.clip.filter(|clip| !clip.is_nan()).map_or(f64::INFINITY, |c| c.abs().into()),
         };
         let input_weights = &w[of_pass(&w, rows * features)];
         for (instance, &length) in lengths.iter().enumerate() {

@@ -23,7 +23,9 @@ macro_rules! case_files {
 }
 
 case_files! {
+    attention,
     contract,
+    library,
     normalize,
     recurrent,
     reduce,

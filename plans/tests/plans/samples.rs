@@ -1,0 +1,819 @@
+//! Small plans built by hand.
+
+use plans::spec::*;
+use plans::tape::{BinaryFn, Reg, Scalar, Tape, TapeOp, TapeStep, UnaryFn};
+use plans::{
+    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, DType, Device,
+    Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, Step, StepIndex,
+    Weight, WeightIndex,
+};
+
+/// Row-major strides.
+pub(crate) fn dense(dims: &[u64]) -> Vec<i64> {
+    let mut strides = vec![1; dims.len()];
+    for d in (1..dims.len()).rev() {
+        strides[d - 1] = strides[d] * dims[d] as i64;
+    }
+    strides
+}
+
+pub(crate) fn operand(dtype: DType, dims: &[u64]) -> Operand {
+    Operand {
+        dtype,
+        strides: dense(dims),
+    }
+}
+
+pub(crate) fn f32s(dims: &[u64]) -> Operand {
+    operand(DType::F32, dims)
+}
+
+pub(crate) fn strided(strides: &[i64]) -> Operand {
+    Operand {
+        dtype: DType::F32,
+        strides: strides.to_vec(),
+    }
+}
+
+fn step(op: TapeOp, dtype: DType) -> TapeStep {
+    TapeStep { op, dtype }
+}
+
+/// A tape of f32 steps whose last one is the result.
+pub(crate) fn tape(ops: &[TapeOp]) -> Tape {
+    Tape {
+        steps: ops.iter().map(|&op| step(op, DType::F32)).collect(),
+        results: vec![Reg(ops.len() as u16 - 1)],
+    }
+}
+
+fn relu_of(ops: &[TapeOp]) -> Tape {
+    let last = Reg(ops.len() as u16 - 1);
+    let zero = TapeOp::Const(Scalar::Float(0.0));
+    let max = TapeOp::Binary(BinaryFn::Max, last, Reg(last.0 + 1));
+    tape(&[ops, &[zero, max]].concat())
+}
+
+pub(crate) fn bias_relu() -> Tape {
+    let add = TapeOp::Binary(BinaryFn::Add, Reg(0), Reg(1));
+    relu_of(&[TapeOp::Input(0), TapeOp::Input(1), add])
+}
+
+fn empty_plan() -> Plan {
+    Plan {
+        fingerprint: Fingerprint {
+            compiler: "0.1.0".into(),
+            target: "cpu".into(),
+            models: vec![],
+            options: "level=2".into(),
+        },
+        models: vec![],
+        arenas: vec![],
+        buffers: vec![],
+        weights: vec![],
+        kernels: vec![],
+        steps: vec![],
+        blocks: vec![],
+        warnings: vec![],
+    }
+}
+
+/// A plan and the data of its weights.
+pub(crate) struct Sample {
+    pub(crate) plan: Plan,
+    pub(crate) data: Vec<Vec<u8>>,
+}
+
+impl Sample {
+    pub(crate) fn new() -> Self {
+        Self {
+            plan: empty_plan(),
+            data: vec![],
+        }
+    }
+
+    pub(crate) fn arena(&mut self, kind: ArenaKind, models: &[u32]) -> ArenaIndex {
+        self.plan.arenas.push(Arena {
+            device: Device::Cpu,
+            bytes: 0,
+            kind,
+            models: models.iter().copied().map(ModelIndex).collect(),
+        });
+        ArenaIndex(self.plan.arenas.len() as u32 - 1)
+    }
+
+    /// A buffer at `offset`, or after all others of the arena.
+    pub(crate) fn buffer_at(
+        &mut self,
+        arena: ArenaIndex,
+        name: &str,
+        bytes: u64,
+        offset: Option<u64>,
+    ) -> BufferIndex {
+        let place = &mut self.plan.arenas[arena.index()];
+        let offset = offset.unwrap_or(place.bytes.next_multiple_of(BUFFER_ALIGN));
+        place.bytes = place.bytes.max(offset + bytes);
+        self.plan.buffers.push(Buffer {
+            arena,
+            offset,
+            bytes,
+            model: self.model(),
+            name: name.into(),
+        });
+        BufferIndex(self.plan.buffers.len() as u32 - 1)
+    }
+
+    pub(crate) fn buffer(&mut self, arena: ArenaIndex, name: &str, bytes: u64) -> BufferIndex {
+        self.buffer_at(arena, name, bytes, None)
+    }
+
+    pub(crate) fn weight(&mut self, dims: &[u64]) -> Place {
+        let index = self.plan.weights.len() as u32;
+        let n: u64 = dims.iter().product();
+        let data: Vec<u8> = (0..n)
+            .flat_map(|i| ((i * 31 + u64::from(index) * 7) as f32 / 64.0).to_le_bytes())
+            .collect();
+        self.plan.weights.push(Weight {
+            hash: std::array::from_fn(|i| (index as u8).wrapping_mul(37).wrapping_add(i as u8)),
+            dtype: DType::F32,
+            dims: dims.to_vec(),
+            offset: 0,
+            bytes: data.len() as u64,
+            crc: crc32fast::hash(&data),
+        });
+        self.data.push(data);
+        plans::file::place_weights(&mut self.plan.weights);
+        Place::Weight(WeightIndex(index))
+    }
+
+    /// The model that is being built.
+    fn model(&self) -> ModelIndex {
+        ModelIndex(self.plan.models.len() as u32)
+    }
+
+    pub(crate) fn first_step(&self) -> u32 {
+        self.plan.models.iter().map(|m| m.n_steps).sum()
+    }
+
+    fn kernel(&mut self, spec: KernelSpec) -> KernelIndex {
+        if let Some(i) = self.plan.kernels.iter().position(|k| *k == spec) {
+            return KernelIndex(i as u32);
+        }
+        self.plan.kernels.push(spec);
+        KernelIndex(self.plan.kernels.len() as u32 - 1)
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        label: &str,
+        spec: KernelSpec,
+        places: &[(Place, u64)],
+    ) -> &mut Step {
+        let args = spec.args();
+        let bytes = |wanted: &dyn Fn(Role) -> bool| -> u64 {
+            let counted = args.iter().filter(|a| wanted(a.role));
+            counted
+                .map(|a| a.walk.iter().map(|w| w.0).product::<u64>() * a.dtype.size() as u64)
+                .sum()
+        };
+        let model = self.model();
+        let n = self.plan.steps.len();
+        let step = Step {
+            kernel: self.kernel(spec),
+            args: places
+                .iter()
+                .map(|&(place, offset)| Arg { place, offset })
+                .collect(),
+            model,
+            device: Device::Cpu,
+            lane: 0,
+            waits: vec![],
+            label: label.into(),
+            origin: label
+                .split('+')
+                .map(|op| format!("/{}_{n}", op.to_lowercase()))
+                .collect(),
+            flop: bytes(&|_| true) / 2,
+            bytes_read: bytes(&|r| r != Role::Write),
+            bytes_written: bytes(&|r| r != Role::Read),
+        };
+        self.plan.steps.push(step);
+        &mut self.plan.steps[n]
+    }
+
+    pub(crate) fn finish_model(
+        &mut self,
+        name: &str,
+        inputs: Vec<Port>,
+        outputs: Vec<Port>,
+        blocks: &[u32],
+    ) {
+        let first_step = self.first_step();
+        let n_steps = self.plan.steps.len() as u32 - first_step;
+        let model = self.model();
+        let mut first = first_step;
+        for (i, &n_steps) in blocks.iter().enumerate() {
+            self.plan.blocks.push(Block {
+                model,
+                first_step: StepIndex(first),
+                n_steps,
+                predicted_ns: u64::from(n_steps) * 1500,
+                measured_ns: (i == 0).then_some(1234),
+            });
+            first += n_steps;
+        }
+        self.plan.fingerprint.models.push([model.0 as u8 + 1; 32]);
+        self.plan.models.push(Model {
+            name: name.into(),
+            inputs,
+            outputs,
+            first_step: StepIndex(first_step),
+            n_steps,
+            n_nodes: n_steps * 2,
+        });
+    }
+}
+
+pub(crate) fn port(name: &str, dtype: DType, dims: &[u64], buffer: BufferIndex) -> Port {
+    Port {
+        name: name.into(),
+        dtype,
+        dims: dims.to_vec(),
+        buffer,
+    }
+}
+
+pub(crate) fn at(buffer: BufferIndex) -> (Place, u64) {
+    (Place::Buffer(buffer), 0)
+}
+
+fn linear(m: u64, k: u64, n: u64, tape: Tape) -> KernelSpec {
+    KernelSpec::Contract(ContractSpec {
+        problem: Problem::MatMul {
+            batch: vec![],
+            m,
+            n,
+            k,
+            a: f32s(&[m, k]),
+            b: f32s(&[k, n]),
+        },
+        epilogue: Epilogue {
+            inputs: vec![strided(&[0, 1])],
+            tape,
+            outputs: vec![f32s(&[m, n])],
+        },
+    })
+}
+
+pub(crate) fn softmax(rows: u64, columns: u64) -> KernelSpec {
+    let max = tape(&[TapeOp::Input(0)]);
+    let exp = [
+        TapeOp::Input(0),
+        TapeOp::RowScalar(0),
+        TapeOp::Binary(BinaryFn::Sub, Reg(0), Reg(1)),
+        TapeOp::Unary(UnaryFn::Exp, Reg(2)),
+    ];
+    let divide = [
+        TapeOp::RowScalar(1),
+        TapeOp::Binary(BinaryFn::Div, Reg(3), Reg(4)),
+    ];
+    KernelSpec::Row(RowSpec {
+        rows: vec![rows],
+        columns: vec![columns],
+        inputs: vec![f32s(&[rows, columns])],
+        phases: vec![
+            Phase::Fold {
+                tape: max,
+                fold: RowFold::Max,
+            },
+            Phase::Fold {
+                tape: tape(&exp),
+                fold: RowFold::Sum,
+            },
+        ],
+        element_tape: tape(&[&exp[..], &divide[..]].concat()),
+        element_outputs: vec![f32s(&[rows, columns])],
+        row_outputs: vec![],
+    })
+}
+
+/// Two linear layers and a softmax; the second hidden buffer takes the place of none.
+fn add_mlp(s: &mut Sample, io: ArenaIndex, scratch: ArenaIndex) {
+    let x = s.buffer(io, "x", 2 * 4 * 4);
+    let out = s.buffer(io, "probabilities", 2 * 3 * 4);
+    let h = s.buffer_at(scratch, "/relu", 2 * 8 * 4, Some(0));
+    let z = s.buffer_at(scratch, "/logits", 2 * 3 * 4, Some(256));
+    let (w1, b1) = (s.weight(&[4, 8]), s.weight(&[8]));
+    let (w2, b2) = (s.weight(&[8, 3]), s.weight(&[3]));
+    let add = TapeOp::Binary(BinaryFn::Add, Reg(0), Reg(1));
+    let bias = tape(&[TapeOp::Input(0), TapeOp::Input(1), add]);
+    s.step(
+        "Gemm+Relu",
+        linear(2, 4, 8, bias_relu()),
+        &[at(x), (w1, 0), (b1, 0), at(h)],
+    );
+    s.step(
+        "Gemm",
+        linear(2, 8, 3, bias),
+        &[at(h), (w2, 0), (b2, 0), at(z)],
+    );
+    s.step("Softmax", softmax(2, 3), &[at(z), at(out)]);
+    let inputs = vec![port("x", DType::F32, &[2, 4], x)];
+    let outputs = vec![port("probabilities", DType::F32, &[2, 3], out)];
+    s.finish_model("mlp", inputs, outputs, &[2, 1]);
+}
+
+fn pixels() -> Window {
+    Window {
+        input: vec![8, 8],
+        output: vec![8, 8],
+        kernel: vec![3, 3],
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        pads_begin: vec![1, 1],
+    }
+}
+
+fn conv(batch: u64, c: u64, m: u64, out: Operand) -> KernelSpec {
+    KernelSpec::Contract(ContractSpec {
+        problem: Problem::Conv {
+            batch,
+            groups: 1,
+            in_channels: c,
+            out_channels: m,
+            window: pixels(),
+            x: f32s(&[batch, c, 8, 8]),
+            w: f32s(&[m, c, 3, 3]),
+        },
+        epilogue: Epilogue {
+            inputs: vec![strided(&[0, 1, 0, 0])],
+            tape: bias_relu(),
+            outputs: vec![out],
+        },
+    })
+}
+
+fn pool(batch: u64, c: u64, fold: WindowFold, out: Operand) -> KernelSpec {
+    KernelSpec::Window(WindowSpec {
+        batch,
+        channels: c,
+        window: pixels(),
+        x: f32s(&[batch, c, 8, 8]),
+        prologue: Tape::identity(DType::F32),
+        weight: None,
+        fold,
+        epilogue: Epilogue {
+            inputs: vec![],
+            tape: Tape::identity(DType::F32),
+            outputs: vec![out],
+        },
+        indices: None,
+    })
+}
+
+/// A convolution and two branches in lanes of their own, which write to one buffer in turns.
+fn add_branches(s: &mut Sample, io: ArenaIndex, scratch: ArenaIndex) {
+    let image = 8 * 8 * 4;
+    let x = s.buffer(io, "image", 2 * 3 * image);
+    let out = s.buffer(io, "features", 2 * 8 * image);
+    let stem = s.buffer_at(scratch, "/stem", 2 * 4 * image, Some(0));
+    let both = s.buffer_at(scratch, "/concat", 2 * 8 * image, Some(2 * 4 * image));
+    let (w1, b1) = (s.weight(&[4, 3, 3, 3]), s.weight(&[4]));
+    let (w2, b2) = (s.weight(&[4, 4, 3, 3]), s.weight(&[4]));
+    let half = || strided(&[8 * 64, 64, 8, 1]);
+    let first = s.first_step();
+    s.step(
+        "Conv+Relu",
+        conv(2, 3, 4, f32s(&[2, 4, 8, 8])),
+        &[at(x), (w1, 0), (b1, 0), at(stem)],
+    );
+    s.step(
+        "Conv+Relu",
+        conv(2, 4, 4, half()),
+        &[at(stem), (w2, 0), (b2, 0), at(both)],
+    );
+    let pooled = s.step(
+        "MaxPool",
+        pool(2, 4, WindowFold::Max, half()),
+        &[at(stem), (Place::Buffer(both), 4 * image)],
+    );
+    pooled.lane = 1;
+    pooled.waits = vec![StepIndex(first)];
+    let sum = s.step(
+        "AveragePool",
+        pool(2, 8, WindowFold::Average, f32s(&[2, 8, 8, 8])),
+        &[at(both), at(out)],
+    );
+    sum.waits = vec![StepIndex(first + 2)];
+    let inputs = vec![port("image", DType::F32, &[2, 3, 8, 8], x)];
+    let outputs = vec![port("features", DType::F32, &[2, 8, 8, 8], out)];
+    s.finish_model("branches", inputs, outputs, &[4]);
+}
+
+/// A multilayer perceptron.
+pub(crate) fn mlp() -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    add_mlp(&mut s, io, scratch);
+    s
+}
+
+/// Branches in lanes.
+pub(crate) fn branches() -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    add_branches(&mut s, io, scratch);
+    s
+}
+
+/// Two models that share scratch memory.
+pub(crate) fn pair() -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0, 1]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0, 1]);
+    add_mlp(&mut s, io, scratch);
+    add_branches(&mut s, io, scratch);
+    s.plan.warnings =
+        vec!["models `mlp` and `branches` share scratch memory: never at once".into()];
+    s
+}
+
+/// One kernel of every class and kind, with what it is.
+pub(crate) fn kernels() -> Vec<(&'static str, KernelSpec)> {
+    let gather = KernelSpec::Map(MapSpec {
+        domain: vec![3, 4],
+        inputs: vec![
+            MapInput {
+                operand: strided(&[0, 1]),
+                gather: vec![GatherAxis {
+                    index: 1,
+                    len: 10,
+                    stride: 4,
+                }],
+            },
+            MapInput::affine(Operand {
+                dtype: DType::I64,
+                strides: vec![1, 0],
+            }),
+        ],
+        tape: tape(&[TapeOp::Input(0)]),
+        outputs: vec![f32s(&[3, 4])],
+    });
+    let masked_index = KernelSpec::Map(MapSpec {
+        domain: vec![6],
+        inputs: vec![MapInput::affine(strided(&[-1]))],
+        tape: Tape {
+            steps: vec![
+                step(TapeOp::Input(0), DType::F32),
+                step(TapeOp::Index(0), DType::I64),
+                step(TapeOp::Const(Scalar::Int(3)), DType::I64),
+                step(TapeOp::Binary(BinaryFn::Lt, Reg(1), Reg(2)), DType::Bool),
+                step(TapeOp::Const(Scalar::Float(-1.0)), DType::F32),
+                step(TapeOp::Select(Reg(3), Reg(0), Reg(4)), DType::F32),
+                step(TapeOp::Convert(Reg(1)), DType::I32),
+            ],
+            results: vec![Reg(5), Reg(6)],
+        },
+        outputs: vec![f32s(&[6]), operand(DType::I32, &[6])],
+    });
+    let argmax = KernelSpec::Row(RowSpec {
+        rows: vec![5],
+        columns: vec![2, 3],
+        inputs: vec![f32s(&[5, 2, 3])],
+        phases: vec![
+            Phase::Fold {
+                tape: tape(&[TapeOp::Input(0)]),
+                fold: RowFold::ArgMax,
+            },
+            Phase::Row {
+                tape: Tape {
+                    steps: vec![
+                        step(TapeOp::RowScalar(0), DType::I64),
+                        step(TapeOp::Convert(Reg(0)), DType::F32),
+                    ],
+                    results: vec![Reg(1)],
+                },
+            },
+        ],
+        element_tape: Tape::default(),
+        element_outputs: vec![],
+        row_outputs: vec![(0, operand(DType::I64, &[5])), (1, f32s(&[5]))],
+    });
+    let batched = KernelSpec::Contract(ContractSpec {
+        problem: Problem::MatMul {
+            batch: vec![2, 3],
+            m: 4,
+            n: 5,
+            k: 6,
+            a: strided(&[72, 24, 6, 1]),
+            b: strided(&[0, 30, 1, 6]),
+        },
+        epilogue: Epilogue {
+            inputs: vec![],
+            tape: Tape::identity(DType::F32),
+            outputs: vec![f32s(&[2, 3, 4, 5])],
+        },
+    });
+    let deconv = KernelSpec::Contract(ContractSpec {
+        problem: Problem::ConvTranspose {
+            batch: 1,
+            groups: 2,
+            in_channels: 2,
+            out_channels: 3,
+            window: Window {
+                input: vec![5],
+                output: vec![10],
+                kernel: vec![4],
+                strides: vec![2],
+                dilations: vec![1],
+                pads_begin: vec![1],
+            },
+            x: f32s(&[1, 4, 5]),
+            w: f32s(&[4, 3, 4]),
+        },
+        epilogue: Epilogue {
+            inputs: vec![],
+            tape: Tape::identity(DType::F32),
+            outputs: vec![f32s(&[1, 6, 10])],
+        },
+    });
+    let attention = KernelSpec::Attention(AttentionSpec {
+        batch: vec![2],
+        q_len: 3,
+        kv_len: 5,
+        qk_size: 4,
+        v_size: 6,
+        scale: 0.5,
+        softcap: None,
+        causal: Some(2),
+        q: f32s(&[2, 3, 4]),
+        k: f32s(&[2, 5, 4]),
+        v: f32s(&[2, 5, 6]),
+        mask: Some(Operand {
+            dtype: DType::Bool,
+            strides: vec![0, 5, 1],
+        }),
+        out: f32s(&[2, 3, 6]),
+    });
+    let depthwise = KernelSpec::Window(WindowSpec {
+        batch: 1,
+        channels: 3,
+        window: pixels(),
+        x: f32s(&[1, 3, 8, 8]),
+        prologue: Tape::identity(DType::F32),
+        weight: Some(f32s(&[3, 3, 3])),
+        fold: WindowFold::Sum,
+        epilogue: Epilogue {
+            inputs: vec![strided(&[0, 1, 0, 0])],
+            tape: bias_relu(),
+            outputs: vec![f32s(&[1, 3, 8, 8])],
+        },
+        indices: None,
+    });
+    let max_indices = KernelSpec::Window(WindowSpec {
+        batch: 2,
+        channels: 3,
+        window: Window {
+            input: vec![7],
+            output: vec![4],
+            kernel: vec![2],
+            strides: vec![2],
+            dilations: vec![1],
+            pads_begin: vec![0],
+        },
+        x: f32s(&[2, 3, 7]),
+        prologue: Tape::identity(DType::F32),
+        weight: None,
+        fold: WindowFold::Max,
+        epilogue: Epilogue {
+            inputs: vec![],
+            tape: Tape::identity(DType::F32),
+            outputs: vec![f32s(&[2, 3, 4])],
+        },
+        indices: Some(MaxIndices {
+            out: operand(DType::I64, &[2, 3, 4]),
+            column_major: false,
+        }),
+    });
+    let scatter = KernelSpec::Movement(MovementSpec::Scatter(ScatterSpec {
+        domain: vec![3, 4],
+        updates: f32s(&[3, 4]),
+        indices: vec![Operand {
+            dtype: DType::I64,
+            strides: vec![1, 0],
+        }],
+        axes: vec![GatherAxis {
+            index: 0,
+            len: 7,
+            stride: 4,
+        }],
+        out: strided(&[0, 1]),
+        reduction: Reduction::Add,
+    }));
+    let pad = KernelSpec::Movement(MovementSpec::Pad(PadSpec {
+        input: vec![3, 4],
+        output: vec![6, 3],
+        begin: vec![2, -1],
+        mode: PadMode::Constant,
+        x: f32s(&[3, 4]),
+        out: f32s(&[6, 3]),
+    }));
+    let reflect = KernelSpec::Movement(MovementSpec::Pad(PadSpec {
+        input: vec![1, 4],
+        output: vec![5, 9],
+        begin: vec![1, 3],
+        mode: PadMode::Reflect,
+        x: f32s(&[1, 4]),
+        out: f32s(&[5, 9]),
+    }));
+    let resize = KernelSpec::Movement(MovementSpec::Resize(ResizeSpec {
+        input: vec![2, 3],
+        axes: vec![
+            Interpolation {
+                output: 2,
+                taps: 1,
+                positions: vec![0, 1],
+                factors: vec![1.0, 1.0],
+            },
+            Interpolation {
+                output: 4,
+                taps: 2,
+                positions: vec![-1, 0, 0, 1, 1, 2, 2, -1],
+                factors: vec![0.5; 8],
+            },
+        ],
+        outside: 0.0,
+        x: f32s(&[2, 3]),
+        out: f32s(&[2, 4]),
+    }));
+    let lstm = KernelSpec::Recurrent(RecurrentSpec {
+        cell: Cell::Lstm {
+            input_forget: false,
+        },
+        direction: Direction::Bidirectional,
+        time: 3,
+        batch: 2,
+        input_size: 4,
+        hidden_size: 5,
+        activations: [Activation::Sigmoid, Activation::Tanh, Activation::Tanh].repeat(2),
+        clip: None,
+        x: f32s(&[3, 2, 4]),
+        w: f32s(&[2, 20, 4]),
+        r: f32s(&[2, 20, 5]),
+        bias: Some(f32s(&[2, 40])),
+        lengths: Some(operand(DType::I32, &[2])),
+        initial_h: None,
+        initial_c: Some(f32s(&[2, 2, 5])),
+        peepholes: Some(f32s(&[2, 15])),
+        y: Some(f32s(&[3, 2, 2, 5])),
+        y_h: Some(f32s(&[2, 2, 5])),
+        y_c: None,
+    });
+    let top_k = KernelSpec::Library(LibrarySpec::TopK(TopKSpec {
+        domain: vec![2, 9],
+        k: 3,
+        largest: true,
+        x: f32s(&[2, 9]),
+        values: f32s(&[2, 3]),
+        indices: operand(DType::I64, &[2, 3]),
+    }));
+    let cum_sum = KernelSpec::Library(LibrarySpec::CumSum(CumSumSpec {
+        domain: vec![2, 9],
+        exclusive: false,
+        reverse: true,
+        x: f32s(&[2, 9]),
+        out: f32s(&[2, 9]),
+    }));
+    let grid_sample = KernelSpec::Library(LibrarySpec::GridSample(GridSampleSpec {
+        batch: 1,
+        channels: 2,
+        input: vec![4, 4],
+        output: vec![3, 5],
+        mode: SampleMode::Linear,
+        padding: SamplePadding::Border,
+        align_corners: false,
+        x: f32s(&[1, 2, 4, 4]),
+        grid: f32s(&[1, 3, 5, 2]),
+        out: f32s(&[1, 2, 3, 5]),
+    }));
+    let suppression = KernelSpec::Library(LibrarySpec::NonMaxSuppression(NonMaxSuppressionSpec {
+        batch: 1,
+        classes: 2,
+        boxes: 6,
+        max_output: 4,
+        iou_threshold: 0.5,
+        score_threshold: Some(0.1),
+        center_point: false,
+        boxes_in: f32s(&[1, 6, 4]),
+        scores: f32s(&[1, 2, 6]),
+        out: operand(DType::I64, &[8, 3]),
+    }));
+    vec![
+        ("Gather", gather),
+        ("Where", masked_index),
+        ("Softmax", softmax(4, 7)),
+        ("ArgMax", argmax),
+        ("Gemm", linear(2, 3, 4, bias_relu())),
+        ("MatMul", batched),
+        ("Conv", conv(1, 3, 4, f32s(&[1, 4, 8, 8]))),
+        ("ConvTranspose", deconv),
+        ("Attention", attention),
+        ("DepthwiseConv", depthwise),
+        ("MaxPool", max_indices),
+        ("ScatterND", scatter),
+        ("Pad", pad),
+        ("Pad", reflect),
+        ("Resize", resize),
+        ("LSTM", lstm),
+        ("TopK", top_k),
+        ("CumSum", cum_sum),
+        ("GridSample", grid_sample),
+        ("NonMaxSuppression", suppression),
+    ]
+}
+
+/// A model of one step for each of [`kernels`]: every operand an input, every result an output.
+/// Where a result is updated in place, a step of its own fills it first.
+pub(crate) fn zoo() -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let (mut inputs, mut outputs) = (vec![], vec![]);
+    for (n, (label, spec)) in kernels().into_iter().enumerate() {
+        let mut places = vec![];
+        for (i, arg) in spec.args().into_iter().enumerate() {
+            let (low, high) = arg.reach.unwrap();
+            let elements = (high - low + 1) as u64;
+            let size = arg.dtype.size() as u64;
+            let name = format!("{label}_{n}_{}{i}", arg.name);
+            let buffer = s.buffer(io, &name, elements * size);
+            places.push((Place::Buffer(buffer), (-low) as u64 * size));
+            let ports = match arg.role {
+                Role::Read => &mut inputs,
+                Role::Write | Role::Update => &mut outputs,
+            };
+            ports.push(port(&name, arg.dtype, &[elements], buffer));
+            if arg.role == Role::Update {
+                let fill = KernelSpec::Map(MapSpec {
+                    domain: vec![elements],
+                    inputs: vec![],
+                    tape: tape(&[TapeOp::Const(Scalar::Float(0.0))]),
+                    outputs: vec![operand(arg.dtype, &[elements])],
+                });
+                s.step("ConstantOfShape", fill, &[at(buffer)]);
+            }
+        }
+        s.step(label, spec, &places);
+    }
+    let n_steps = s.plan.steps.len() as u32;
+    s.finish_model("zoo", inputs, outputs, &[n_steps]);
+    s
+}
+
+/// A chain of `n` residual layers of `width` numbers, in three buffers that take turns.
+pub(crate) fn chain(n: u32, width: u64) -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    let bytes = width * 4;
+    let x = s.buffer(io, "x", bytes);
+    let y = s.buffer(io, "y", bytes);
+    let slot = bytes.next_multiple_of(BUFFER_ALIGN);
+    let add = |n: usize| {
+        let mut ops: Vec<TapeOp> = (0..n as u16).map(TapeOp::Input).collect();
+        if n == 2 {
+            ops.push(TapeOp::Binary(BinaryFn::Add, Reg(0), Reg(1)));
+        }
+        KernelSpec::Map(MapSpec {
+            domain: vec![width],
+            inputs: vec![MapInput::affine(f32s(&[width])); n],
+            tape: relu_of(&ops),
+            outputs: vec![f32s(&[width])],
+        })
+    };
+    let mut earlier: Vec<BufferIndex> = vec![x];
+    for i in 0..n {
+        let out = if i + 1 == n {
+            y
+        } else {
+            let offset = slot * u64::from(i % 3);
+            s.buffer_at(scratch, &format!("/layer.{i}/relu"), bytes, Some(offset))
+        };
+        let mut places: Vec<_> = earlier.iter().rev().take(2).map(|&b| at(b)).collect();
+        let label = if places.len() == 2 {
+            "Add+Relu"
+        } else {
+            "Relu"
+        };
+        let spec = add(places.len());
+        places.push(at(out));
+        s.step(label, spec, &places);
+        earlier.push(out);
+    }
+    let inputs = vec![port("x", DType::F32, &[width], x)];
+    let outputs = vec![port("y", DType::F32, &[width], y)];
+    let blocks: Vec<u32> = (0..n).step_by(100).map(|i| (n - i).min(100)).collect();
+    s.finish_model("chain", inputs, outputs, &blocks);
+    s
+}

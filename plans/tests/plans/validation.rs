@@ -1,0 +1,523 @@
+//! Plans that are refused, and why.
+
+use crate::samples::{self, Sample};
+use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
+use plans::{
+    ArenaIndex, ArenaKind, BufferIndex, DType, Device, KernelIndex, KernelSpec, ModelIndex, Place,
+    Plan, PlanError, StepIndex, WeightIndex, validate,
+};
+use std::time::Instant;
+
+fn weights_len(plan: &Plan) -> u64 {
+    plans::file::weights_len(plan)
+}
+
+fn errors(plan: Plan) -> Vec<PlanError> {
+    let len = weights_len(&plan);
+    validate(plan, len).err().unwrap_or_default()
+}
+
+/// Checks that `change` makes a valid plan invalid, for the reason `code` at `place`.
+#[track_caller]
+fn refused(sample: fn() -> Sample, change: impl FnOnce(&mut Plan), code: Code, place: At) {
+    let mut plan = sample().plan;
+    let len = weights_len(&plan);
+    change(&mut plan);
+    let errors = validate(plan, len).expect_err("the plan must be refused");
+    assert!(
+        errors.iter().any(|e| e.code == code && e.place == place),
+        "expected {} at {place}, found {errors:#?}",
+        code.name()
+    );
+    assert!(errors.iter().all(|e| !e.help().is_empty()));
+}
+
+#[test]
+fn samples_are_valid() {
+    for sample in [
+        samples::mlp(),
+        samples::branches(),
+        samples::pair(),
+        samples::zoo(),
+        samples::chain(5, 64),
+    ] {
+        assert_eq!(errors(sample.plan), []);
+    }
+}
+
+#[test]
+fn lists_and_names() {
+    let at = At::Argument(StepIndex(0), 0);
+    let buffer = Place::Buffer(BufferIndex(99));
+    refused(
+        samples::mlp,
+        |p| p.steps[0].args[0].place = buffer,
+        Code::Missing,
+        at,
+    );
+    let weight = Place::Weight(WeightIndex(99));
+    refused(
+        samples::mlp,
+        |p| p.steps[0].args[0].place = weight,
+        Code::Missing,
+        at,
+    );
+    let at = At::Step(StepIndex(1));
+    refused(
+        samples::mlp,
+        |p| p.steps[1].kernel = KernelIndex(9),
+        Code::Missing,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.steps[1].model = ModelIndex(9),
+        Code::Partition,
+        at,
+    );
+    let at = At::Buffer(BufferIndex(0));
+    refused(
+        samples::mlp,
+        |p| p.buffers[0].arena = ArenaIndex(9),
+        Code::Missing,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.buffers[0].model = ModelIndex(9),
+        Code::Missing,
+        at,
+    );
+    let at = At::Arena(ArenaIndex(1));
+    refused(
+        samples::mlp,
+        |p| p.arenas[1].models.push(ModelIndex(3)),
+        Code::Missing,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.arenas[1].models.push(ModelIndex(0)),
+        Code::Duplicate,
+        at,
+    );
+    let at = At::Input(ModelIndex(0), 0);
+    refused(
+        samples::mlp,
+        |p| p.models[0].inputs[0].buffer.0 = 7,
+        Code::Missing,
+        at,
+    );
+    let at = At::Model(ModelIndex(1));
+    refused(
+        samples::pair,
+        |p| p.models[1].name = "mlp".into(),
+        Code::Duplicate,
+        at,
+    );
+    let twice = |p: &mut Plan| p.weights[1].hash = p.weights[0].hash;
+    refused(
+        samples::mlp,
+        twice,
+        Code::Duplicate,
+        At::Weight(WeightIndex(1)),
+    );
+    refused(
+        samples::mlp,
+        |p| p.fingerprint.models.clear(),
+        Code::Missing,
+        At::Plan,
+    );
+}
+
+#[test]
+fn sizes_and_places() {
+    let at = At::Input(ModelIndex(0), 0);
+    refused(
+        samples::mlp,
+        |p| p.models[0].inputs[0].dims[0] = 3,
+        Code::Size,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.models[0].inputs[0].dims = vec![1 << 63, 4],
+        Code::Size,
+        at,
+    );
+    let at = At::Weight(WeightIndex(0));
+    refused(
+        samples::mlp,
+        |p| p.weights[0].dtype = DType::F64,
+        Code::Size,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.weights[0].offset += 4,
+        Code::Alignment,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.weights[0].offset = u64::MAX - 255,
+        Code::Bounds,
+        at,
+    );
+    let last = At::Weight(WeightIndex(3));
+    refused(
+        samples::mlp,
+        |p| p.weights[3].offset += 256,
+        Code::Bounds,
+        last,
+    );
+    refused(
+        samples::mlp,
+        |p| p.weights[1].offset = p.weights[0].offset,
+        Code::Overlap,
+        At::Weight(WeightIndex(0)),
+    );
+    let at = At::Buffer(BufferIndex(2));
+    refused(
+        samples::mlp,
+        |p| p.buffers[2].offset += 8,
+        Code::Alignment,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.buffers[2].offset = 1 << 20,
+        Code::Bounds,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.buffers[2].offset = u64::MAX - 255,
+        Code::Bounds,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.arenas[1].models.clear(),
+        Code::Owner,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.buffers[1].offset = p.buffers[0].offset,
+        Code::Overlap,
+        At::Buffer(BufferIndex(0)),
+    );
+    refused(
+        samples::mlp,
+        |p| p.arenas[1].bytes = 1 << 60,
+        Code::Size,
+        At::Arena(ArenaIndex(1)),
+    );
+    let io = |p: &mut Plan| p.arenas[1].kind = ArenaKind::Io;
+    refused(samples::mlp, io, Code::Owner, At::Buffer(BufferIndex(2)));
+    let scratch = |p: &mut Plan| p.arenas[0].kind = ArenaKind::Scratch;
+    refused(
+        samples::mlp,
+        scratch,
+        Code::Owner,
+        At::Buffer(BufferIndex(0)),
+    );
+}
+
+#[test]
+fn steps_and_blocks_partition() {
+    let at = At::Model(ModelIndex(1));
+    refused(
+        samples::pair,
+        |p| p.models[1].first_step.0 = 2,
+        Code::Partition,
+        at,
+    );
+    refused(
+        samples::pair,
+        |p| p.models[1].n_steps = 99,
+        Code::Missing,
+        at,
+    );
+    refused(
+        samples::pair,
+        |p| p.models[1].n_steps = 3,
+        Code::Partition,
+        At::Plan,
+    );
+    let block = At::Block(plans::BlockIndex(1));
+    refused(
+        samples::mlp,
+        |p| p.blocks[1].first_step.0 = 1,
+        Code::Partition,
+        block,
+    );
+    refused(
+        samples::mlp,
+        |p| p.blocks[1].n_steps = 0,
+        Code::Partition,
+        block,
+    );
+    refused(
+        samples::mlp,
+        |p| p.blocks[1].model.0 = 5,
+        Code::Missing,
+        block,
+    );
+    let at = At::Model(ModelIndex(0));
+    refused(
+        samples::mlp,
+        |p| p.blocks[1].n_steps = 2,
+        Code::Partition,
+        at,
+    );
+    refused(samples::mlp, |p| p.blocks.truncate(1), Code::Partition, at);
+}
+
+#[test]
+fn arguments() {
+    let at = At::Argument(StepIndex(0), 0);
+    refused(
+        samples::mlp,
+        |p| p.steps[0].args[0].offset = 4,
+        Code::Bounds,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.steps[0].args[0].offset = 2,
+        Code::Alignment,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.steps[0].args[0].offset = u64::MAX - 3,
+        Code::Bounds,
+        at,
+    );
+    let one_less = |p: &mut Plan| p.steps[0].args.truncate(3);
+    refused(
+        samples::mlp,
+        one_less,
+        Code::Argument,
+        At::Step(StepIndex(0)),
+    );
+    let weight = Place::Weight(WeightIndex(0));
+    let at = At::Argument(StepIndex(0), 3);
+    refused(
+        samples::mlp,
+        |p| p.steps[0].args[3].place = weight,
+        Code::ReadOnly,
+        at,
+    );
+    let x = Place::Buffer(BufferIndex(0));
+    refused(
+        samples::mlp,
+        |p| p.steps[1].args[3].place = x,
+        Code::ReadOnly,
+        At::Argument(StepIndex(1), 3),
+    );
+    let foreign = Place::Buffer(BufferIndex(6));
+    refused(
+        samples::pair,
+        |p| p.steps[0].args[3].place = foreign,
+        Code::Owner,
+        at,
+    );
+    refused(
+        samples::mlp,
+        |p| p.steps[0].device = Device::Cuda(0),
+        Code::Owner,
+        at,
+    );
+    let integers = |p: &mut Plan| p.models[0].outputs[0].dtype = DType::I32;
+    refused(
+        samples::mlp,
+        integers,
+        Code::Argument,
+        At::Argument(StepIndex(2), 1),
+    );
+    // A negative stride that starts too early.
+    let early = |p: &mut Plan| p.steps[1].args[0].offset = 16;
+    refused(
+        samples::zoo,
+        early,
+        Code::Bounds,
+        At::Argument(StepIndex(1), 0),
+    );
+}
+
+#[test]
+fn kernels_are_checked() {
+    refused(
+        samples::mlp,
+        |p| {
+            let KernelSpec::Row(row) = &mut p.kernels[2] else {
+                panic!("the third kernel is a softmax");
+            };
+            row.phases.pop();
+        },
+        Code::Kernel,
+        At::Kernel(KernelIndex(2)),
+    );
+}
+
+#[test]
+fn reads_follow_writes() {
+    let at = At::Argument(StepIndex(2), 0);
+    // The softmax reads what nothing wrote.
+    refused(
+        samples::mlp,
+        |p| p.steps[1].args[3].place = Place::Buffer(BufferIndex(1)),
+        Code::Unwritten,
+        at,
+    );
+    // The output stays empty.
+    refused(
+        samples::mlp,
+        |p| p.steps[2].args[1].place = Place::Buffer(BufferIndex(2)),
+        Code::Unwritten,
+        At::Output(ModelIndex(0), 0),
+    );
+    // Only one of the branches writes its half of the concatenation.
+    refused(
+        samples::branches,
+        |p| p.steps[2].args[1].offset = 0,
+        Code::Unwritten,
+        At::Argument(StepIndex(3), 0),
+    );
+    // Layer 3 writes over layer 0, which layer 4 would still read.
+    let late = |p: &mut Plan| p.steps[4].args[1] = p.steps[0].args[1];
+    let chain = || samples::chain(6, 64);
+    refused(
+        chain,
+        late,
+        Code::Overwritten,
+        At::Argument(StepIndex(4), 1),
+    );
+    // The concatenation lies over the stem that its second half is computed from.
+    refused(
+        samples::branches,
+        |p| p.buffers[3].offset = 0,
+        Code::Overlap,
+        At::Argument(StepIndex(1), 3),
+    );
+    // What is updated was never written.
+    let zoo = samples::zoo().plan;
+    let scatter = zoo.steps.iter().position(|s| s.label == "ScatterND");
+    let scatter = scatter.unwrap();
+    refused(
+        samples::zoo,
+        |p| {
+            let fill = p.steps[scatter - 1].kernel;
+            let KernelSpec::Map(map) = &mut p.kernels[fill.index()] else {
+                panic!("a fill is a map");
+            };
+            map.domain = vec![0];
+        },
+        Code::Unwritten,
+        At::Argument(StepIndex(scatter as u32), 2),
+    );
+}
+
+#[test]
+fn unordered_steps_do_not_conflict() {
+    // The pool does not wait for the stem.
+    let no_wait = |p: &mut Plan| p.steps[2].waits.clear();
+    refused(
+        samples::branches,
+        no_wait,
+        Code::Conflict,
+        At::Argument(StepIndex(2), 0),
+    );
+    // The last step does not wait for the pool.
+    let no_wait = |p: &mut Plan| p.steps[3].waits.clear();
+    refused(
+        samples::branches,
+        no_wait,
+        Code::Conflict,
+        At::Argument(StepIndex(3), 0),
+    );
+    // Both branches write the same half.
+    let same = |p: &mut Plan| p.steps[2].args[1].offset = 0;
+    refused(
+        samples::branches,
+        same,
+        Code::Conflict,
+        At::Argument(StepIndex(2), 1),
+    );
+    // A step that waits for a later one, or for itself.
+    for wait in [1, 3] {
+        let wait = |p: &mut Plan| p.steps[1].waits.push(StepIndex(wait));
+        refused(samples::branches, wait, Code::Order, At::Step(StepIndex(1)));
+    }
+    // A step of another model.
+    let other = |p: &mut Plan| p.steps[4].waits.push(StepIndex(0));
+    refused(samples::pair, other, Code::Order, At::Step(StepIndex(4)));
+    // A wait that another one implies can be left out.
+    let mut plan = samples::branches().plan;
+    plan.steps[3].lane = 1;
+    plan.steps[3].waits = vec![StepIndex(1)];
+    assert_eq!(errors(plan), []);
+    // More lanes than are followed.
+    let lanes = |p: &mut Plan| (0..100).for_each(|i| p.steps[i].lane = i as u16);
+    refused(
+        || samples::chain(100, 4),
+        lanes,
+        Code::TooComplex,
+        At::Model(ModelIndex(0)),
+    );
+}
+
+#[test]
+fn a_write_waits_for_unordered_reads() {
+    // Layers 0 and 3 share a slot. Layer 2 reads layer 0 in a lane of its own; layer 3 reads layer
+    // 1 only and so would write without waiting for layer 2.
+    let mut plan = samples::chain(6, 64).plan;
+    plan.steps[2].lane = 1;
+    plan.steps[2].waits = vec![StepIndex(1)];
+    plan.steps[3].args[0] = plan.steps[3].args[1];
+    plan.steps[4].waits = vec![StepIndex(2)];
+    let found = errors(plan.clone());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].code, Code::Conflict);
+    assert_eq!(found[0].place, At::Argument(StepIndex(3), 2));
+    plan.steps[3].waits = vec![StepIndex(2)];
+    assert_eq!(errors(plan), []);
+}
+
+#[test]
+fn every_violation_is_listed() {
+    let mut plan = samples::mlp().plan;
+    plan.buffers[2].offset += 8;
+    plan.weights[0].offset += 8;
+    plan.models[0].inputs[0].dims[0] = 7;
+    let codes: Vec<_> = errors(plan).into_iter().map(|e| e.code).collect();
+    assert_eq!(codes, [Code::Alignment, Code::Alignment, Code::Size]);
+    let mut plan = samples::chain(1000, 4).plan;
+    plan.buffers.iter_mut().for_each(|b| b.offset += 1);
+    let found = errors(plan);
+    assert_eq!(found.len(), 201);
+    assert!(found[200].message.contains("not listed"));
+}
+
+#[test]
+fn twenty_thousand_steps_in_a_moment() {
+    let mut plan = samples::chain(20_000, 1 << 16).plan;
+    let start = Instant::now();
+    assert_eq!(errors(plan.clone()), []);
+    let total = start.elapsed();
+    for (i, step) in plan.steps.iter_mut().enumerate() {
+        step.lane = (i % 8) as u16;
+        step.waits = (i > 0)
+            .then(|| StepIndex(i as u32 - 1))
+            .into_iter()
+            .collect();
+    }
+    let start = Instant::now();
+    assert_eq!(errors(plan), []);
+    println!("one lane {total:?}, eight {:?}", start.elapsed());
+    // Generous: both take a few hundredths of a second.
+    assert!(total.as_secs() < 2 && start.elapsed().as_secs() < 2);
+}

@@ -26,7 +26,10 @@ pub(super) fn build(cx: &RegionCx<'_>) -> Result<Vec<KernelCall>, BuildError> {
             let geometry = conv.geometry(cx.graph.ty(x), cx.graph.ty(w));
             let geometry = geometry.map_err(|e| cx.error(node, e))?;
             let groups = conv.groups().map_err(|e| cx.error(node, e))? as u64;
-            convolution(cx, node, (x, w), window(&geometry), groups, true)?
+            // The geometry is that of the convolution whose transpose this is.
+            let mut window = window(&geometry);
+            std::mem::swap(&mut window.input, &mut window.output);
+            convolution(cx, node, (x, w), window, groups, true)?
         }
         op => return Err(cx.error(node, format!("{} is no contraction", op.name()))),
     };

@@ -1,10 +1,13 @@
 //! Regions to kernel specs, one file a class of kernel.
 
+mod attention;
 mod contract;
 mod domain;
 mod elements;
+mod library;
 mod map;
 mod movement;
+mod recurrent;
 mod row;
 mod window;
 
@@ -71,8 +74,11 @@ pub fn region(cx: &RegionCx<'_>) -> Result<Vec<KernelCall>, BuildError> {
         RegionKind::RowReduce => row::build(cx),
         RegionKind::Contract => contract::build(cx),
         RegionKind::Window => window::build(cx),
+        RegionKind::Attention => attention::build(cx),
         RegionKind::Movement => movement::build(cx),
-        kind => Err(cx.error(cx.nodes[0], format!("no kernel of class {kind:?}"))),
+        RegionKind::Recurrent => recurrent::build(cx),
+        RegionKind::Library => library::build(cx),
+        RegionKind::View => Err(cx.error(cx.nodes[0], "a view has no kernel")),
     }
 }
 

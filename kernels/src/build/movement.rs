@@ -3,10 +3,13 @@
 use super::{BuildError, KernelArg, KernelCall, RegionCx};
 use crate::layout::Layout;
 use ir::infer::{InferCx, normalize_axis};
-use ir::ops::{PadMode as IrPadMode, ScatterReduction};
+use ir::ops::{AxisSampling, PadMode as IrPadMode, ScatterReduction};
 use ir::{NodeId, Op};
 use plans::KernelSpec;
-use plans::spec::{GatherAxis, MovementSpec, Operand, PadMode, PadSpec, Reduction, ScatterSpec};
+use plans::spec::{
+    GatherAxis, Interpolation, MovementSpec, Operand, PadMode, PadSpec, Reduction, ResizeSpec,
+    ScatterSpec,
+};
 
 /// The region's only node.
 pub(super) fn build(cx: &RegionCx<'_>) -> Result<Vec<KernelCall>, BuildError> {
@@ -22,6 +25,10 @@ pub(super) fn build(cx: &RegionCx<'_>) -> Result<Vec<KernelCall>, BuildError> {
             let pads = cx.infer(node, |i| p.pads(i))?;
             let pads = pads.ok_or_else(|| cx.error(node, "pads are computed at run time"))?;
             pad(cx, node, p.mode, &pads)
+        }
+        Op::Resize(r) => {
+            let samplings = cx.infer(node, |i| r.samplings(i))?;
+            resize(cx, node, samplings, r.extrapolation_value)
         }
         op => Err(cx.error(node, format!("no movement kernel for {}", op.name()))),
     }
@@ -192,4 +199,70 @@ fn pad(
         spec: KernelSpec::Movement(MovementSpec::Pad(spec)),
         args,
     }])
+}
+
+fn resize(
+    cx: &RegionCx<'_>,
+    node: NodeId,
+    samplings: Vec<AxisSampling>,
+    outside: f32,
+) -> Result<Vec<KernelCall>, BuildError> {
+    let x = cx.operand(node, 0)?;
+    let out = cx.graph.nodes[node].outputs[0];
+    let (from, to) = ((cx.layout)(x), (cx.layout)(out));
+    let mut axes: Vec<Interpolation> = from.dims.iter().map(|&n| unchanged(n)).collect();
+    for s in samplings {
+        let taps = s
+            .taps
+            .iter()
+            .flatten()
+            .map(Vec::len)
+            .max()
+            .unwrap_or(1)
+            .max(1);
+        let (mut positions, mut factors) = (vec![], vec![]);
+        for tap in &s.taps {
+            let tap: &[(usize, f64)] = tap.as_deref().unwrap_or(&[]);
+            let outside = tap.is_empty();
+            for i in 0..taps {
+                let (at, factor) = tap.get(i).copied().unwrap_or((0, 0.0));
+                // A position outside the operand counts once, with the whole weight.
+                positions.push(if outside { -1 } else { at as i32 });
+                factors.push(if outside && i == 0 {
+                    1.0
+                } else {
+                    factor as f32
+                });
+            }
+        }
+        let output = s.taps.len() as u64;
+        axes[s.axis] = Interpolation {
+            output,
+            taps: taps as u32,
+            positions,
+            factors,
+        };
+    }
+    let spec = ResizeSpec {
+        input: from.dims.clone(),
+        axes,
+        outside,
+        x: from.operand(cx.dtype(x)),
+        out: to.operand(cx.dtype(out)),
+    };
+    let args = vec![cx.position(x), cx.position(out)];
+    Ok(vec![KernelCall {
+        spec: KernelSpec::Movement(MovementSpec::Resize(spec)),
+        args,
+    }])
+}
+
+/// Every position from itself.
+fn unchanged(n: u64) -> Interpolation {
+    Interpolation {
+        output: n,
+        taps: 1,
+        positions: (0..n as i32).collect(),
+        factors: vec![1.0; n as usize],
+    }
 }

@@ -1,40 +1,51 @@
 //! Assigns every node to the region that one kernel computes.
 
 use super::grow::{uses_index, Growth};
+use crate::{Changed, PassCx, PassError};
 use ir::id::EntityId;
-use ir::{Class, Graph, NodeId, Op, Region, RegionKind, ValueId};
+use ir::{Class, Graph, NodeId, Op, Program, Region, RegionKind, ValueId};
 
 /// Elementwise chains join the contraction, window or reduction before them, what only they read
 /// joins them, and the rest become elementwise kernels, as long as each region has one exit.
 ///
 /// Before: `%1 = Conv(%0, w0)`, `%2 = Add(%1, %9)`, `%3 = Relu(%2)`, each alone. After: the three in
 /// one region `contract`. Contractions choose first, because what joins them never touches memory.
-/// Returns how many regions there are.
-pub fn form_regions(graph: &mut Graph) -> usize {
-    graph.regions = Default::default();
-    let mut growth = Growth::new(graph);
-    let mut regions: Vec<(RegionKind, Vec<NodeId>)> = vec![];
-    for anchors in [is_contract as fn(&Graph, NodeId) -> Option<RegionKind>, is_windowed, is_row, is_map] {
-        for &node in &growth.graph.order.clone() {
-            if growth.taken[node.index()] {
-                continue;
-            }
-            if let Some(kind) = anchors(growth.graph, node) {
-                let nodes = grow(&growth, kind, node);
+pub fn form_regions(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Changed, PassError> {
+    let mut changed = 0;
+    for (_, graph) in program.graphs.iter_mut() {
+        graph.regions = Default::default();
+        let order = graph.order.clone();
+        let mut growth = Growth::new(graph);
+        let mut regions: Vec<(RegionKind, Vec<NodeId>)> = vec![];
+        for anchor in ANCHORS {
+            for &node in &order {
+                if growth.taken[node.index()] {
+                    continue;
+                }
+                let Some(kind) = anchor(growth.graph, node) else { continue };
+                let mut nodes = grow(&growth, kind, node);
+                if nodes.len() > 1 && !cx.may_change() {
+                    nodes = vec![node];
+                }
+                changed += usize::from(nodes.len() > 1);
                 regions.push((kind, growth.take(nodes)));
             }
         }
-    }
-    for &node in &growth.graph.order.clone() {
-        if !growth.taken[node.index()] {
-            let kind = kind_alone(growth.graph, node);
-            regions.push((kind, growth.take(vec![node])));
+        for &node in &order {
+            if !growth.taken[node.index()] {
+                let kind = kind_alone(growth.graph, node);
+                regions.push((kind, growth.take(vec![node])));
+            }
         }
+        cx.note("regions", regions.len() as u64);
+        write_regions(graph, regions);
     }
-    let n_regions = regions.len();
-    write_regions(graph, regions);
-    n_regions
+    Ok(Changed(changed))
 }
+
+/// From which nodes regions grow, those that gain most first.
+const ANCHORS: [fn(&Graph, NodeId) -> Option<RegionKind>; 4] =
+    [is_contract, is_windowed, is_row, is_map];
 
 fn grow(growth: &Growth<'_>, kind: RegionKind, anchor: NodeId) -> Vec<NodeId> {
     let graph = growth.graph;
@@ -116,8 +127,7 @@ fn is_map(graph: &Graph, node: NodeId) -> Option<RegionKind> {
 /// The class of the kernel that computes a node alone.
 pub(crate) fn kind_alone(graph: &Graph, node: NodeId) -> RegionKind {
     let op = &graph.nodes[node].op;
-    let anchors = [is_contract as fn(&Graph, NodeId) -> Option<RegionKind>, is_windowed, is_row, is_map];
-    if let Some(kind) = anchors.into_iter().find_map(|anchor| anchor(graph, node)) {
+    if let Some(kind) = ANCHORS.into_iter().find_map(|anchor| anchor(graph, node)) {
         return kind;
     }
     match (op, op.class()) {

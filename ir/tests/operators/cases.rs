@@ -15,7 +15,7 @@ struct Case<'a> {
     name: &'a str,
     attrs: Attrs,
     operands: Vec<Option<Value>>,
-    results: Vec<Value>,
+    results: Vec<Option<Value>>,
     error: Option<&'a str>,
 }
 
@@ -27,7 +27,10 @@ pub fn check(text: &str) {
         .iter()
         .filter_map(|case| {
             let why = run(case).err()?;
-            Some(format!("line {}, {} {:?}: {why}", case.line, case.name, case.attrs))
+            Some(format!(
+                "line {}, {} {:?}: {why}",
+                case.line, case.name, case.attrs
+            ))
         })
         .collect();
     assert!(
@@ -48,12 +51,17 @@ fn run(case: &Case<'_>) -> Result<(), String> {
         (Some(error), Err(why)) => Err(format!("error `{why}`, expected `{error}`")),
         (None, Ok(got)) => {
             if got.len() != case.results.len() {
-                return Err(format!("{} results, expected {}", got.len(), case.results.len()));
+                return Err(format!(
+                    "{} results, expected {}",
+                    got.len(),
+                    case.results.len()
+                ));
             }
             got.iter()
                 .zip(&case.results)
                 .enumerate()
-                .try_for_each(|(i, (a, b))| same(a, b).map_err(|why| format!("result {i}: {why}")))
+                .filter_map(|(i, (a, b))| Some((i, a, b.as_ref()?)))
+                .try_for_each(|(i, a, b)| same(a, b).map_err(|why| format!("result {i}: {why}")))
         }
     }
 }
@@ -67,9 +75,16 @@ fn results(case: &Case<'_>) -> Result<Vec<Value>, String> {
     if again != Some(Ok(op.clone())) {
         return Err(format!("attributes {:?} read as {again:?}", op.attrs()));
     }
-    let types: Vec<_> = case.operands.iter().map(|v| v.as_ref().map(|v| &v.ty)).collect();
-    let contents: Vec<_> =
-        case.operands.iter().map(|v| v.as_ref().and_then(|v| v.content.as_ref())).collect();
+    let types: Vec<_> = case
+        .operands
+        .iter()
+        .map(|v| v.as_ref().map(|v| &v.ty))
+        .collect();
+    let contents: Vec<_> = case
+        .operands
+        .iter()
+        .map(|v| v.as_ref().and_then(|v| v.content.as_ref()))
+        .collect();
     let n_outputs = case.results.len().max(1);
     let inferred = op
         .infer(&InferCx::new(&types, &contents, n_outputs))
@@ -78,17 +93,31 @@ fn results(case: &Case<'_>) -> Result<Vec<Value>, String> {
         return Err(format!("{} types for {n_outputs} results", inferred.len()));
     }
     if case.operands.iter().flatten().any(|v| v.content.is_none()) {
-        return Ok(inferred.into_iter().map(|ty| Value { ty, content: None }).collect());
+        return Ok(inferred
+            .into_iter()
+            .map(|ty| Value { ty, content: None })
+            .collect());
     }
     let tensors = op.eval(&contents, n_outputs).map_err(|e| e.to_string())?;
     for (ty, t) in inferred.iter().zip(&tensors) {
         let fits = ty.shape.rank() == t.dims().len()
-            && ty.shape.0.iter().zip(t.dims()).all(|(d, &n)| d.known().is_none_or(|k| k == n));
+            && ty
+                .shape
+                .0
+                .iter()
+                .zip(t.dims())
+                .all(|(d, &n)| d.known().is_none_or(|k| k == n));
         if ty.dtype != t.dtype() || !fits {
             return Err(format!("a result of type {}, inferred as {ty}", t.ty()));
         }
     }
-    Ok(tensors.into_iter().map(|t| Value { ty: t.ty(), content: Some(t) }).collect())
+    Ok(tensors
+        .into_iter()
+        .map(|t| Value {
+            ty: t.ty(),
+            content: Some(t),
+        })
+        .collect())
 }
 
 fn same(got: &Value, expected: &Value) -> Result<(), String> {
@@ -102,7 +131,18 @@ fn same(got: &Value, expected: &Value) -> Result<(), String> {
         };
     };
     if let (Some(a), Some(b)) = (a.to_i64(), b.to_i64()) {
-        return if a == b { Ok(()) } else { Err(format!("{a:?}, expected {b:?}")) };
+        return if a == b {
+            Ok(())
+        } else {
+            Err(format!("{a:?}, expected {b:?}"))
+        };
+    }
+    if a.to_f64().is_none() {
+        return if a == b {
+            Ok(())
+        } else {
+            Err(format!("{a:?}, expected {b:?}"))
+        };
     }
     let tolerance = match a.dtype() {
         DType::F16 => 2e-3,
@@ -110,11 +150,18 @@ fn same(got: &Value, expected: &Value) -> Result<(), String> {
         DType::F32 => 1e-5,
         _ => 1e-12,
     };
-    let (a, b) = (a.to_f64().unwrap_or_default(), b.to_f64().unwrap_or_default());
+    let (a, b) = (
+        a.to_f64().unwrap_or_default(),
+        b.to_f64().unwrap_or_default(),
+    );
     let close = |(x, y): (&f64, &f64)| {
         x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= tolerance * y.abs().max(1.0)
     };
-    if a.iter().zip(&b).all(close) { Ok(()) } else { Err(format!("{a:?}, expected {b:?}")) }
+    if a.iter().zip(&b).all(close) {
+        Ok(())
+    } else {
+        Err(format!("{a:?}, expected {b:?}"))
+    }
 }
 
 fn parse(text: &str) -> Vec<Case<'_>> {
@@ -132,22 +179,37 @@ fn parse(text: &str) -> Vec<Case<'_>> {
             let (name, attrs) = line.split_once(' ').unwrap_or((line, ""));
             let (operands, results) = (vec![], vec![]);
             let attrs = parse_attrs(attrs);
-            cases.push(Case { line: i + 1, name, attrs, operands, results, error: None });
+            cases.push(Case {
+                line: i + 1,
+                name,
+                attrs,
+                operands,
+                results,
+                error: None,
+            });
         } else if let Some(case) = cases.last_mut() {
             let here = || format!("line {}: {line}", i + 1);
             if let Some(error) = line.strip_prefix("!! ") {
                 case.error = Some(error);
             } else if let Some(result) = line.strip_prefix("-> ") {
-                case.results.push(parse_value(result).unwrap_or_else(|| panic!("{}", here())));
-            } else if line == "-" {
-                case.operands.push(None);
+                case.results
+                    .push(parse_optional(result).unwrap_or_else(|| panic!("{}", here())));
             } else {
-                let value = parse_value(line).unwrap_or_else(|| panic!("{}", here()));
-                case.operands.push(Some(value));
+                case.operands
+                    .push(parse_optional(line).unwrap_or_else(|| panic!("{}", here())));
             }
         }
     }
     cases
+}
+
+/// A value, or `-` for none; `None` if the text is neither.
+fn parse_optional(text: &str) -> Option<Option<Value>> {
+    if text == "-" {
+        Some(None)
+    } else {
+        parse_value(text).map(Some)
+    }
 }
 
 fn parse_value(text: &str) -> Option<Value> {
@@ -160,8 +222,11 @@ fn parse_value(text: &str) -> Option<Value> {
         Ok(n) => Dim::Known(n),
         Err(_) => Dim::Symbol(Symbol::new(d.trim())),
     };
-    let shape: Shape =
-        if dims.trim().is_empty() { Shape::default() } else { dims.split(',').map(dim).collect() };
+    let shape: Shape = if dims.trim().is_empty() {
+        Shape::default()
+    } else {
+        dims.split(',').map(dim).collect()
+    };
     let ty = TensorType::new(dtype.parse().ok()?, shape);
     let content = match content {
         Some(content) => Some(parse_content(&ty, content)?),
@@ -174,9 +239,26 @@ fn parse_content(ty: &TensorType, text: &str) -> Option<Tensor> {
     let dims = ty.shape.dims()?;
     let words = text.split_whitespace();
     if ty.dtype.is_float() {
-        let values = words.map(|w| w.parse().ok()).collect::<Option<Vec<f64>>>()?;
+        let values = words
+            .map(|w| w.parse().ok())
+            .collect::<Option<Vec<f64>>>()?;
         return (Some(values.len()) == ty.shape.n_elements())
             .then(|| Tensor::from_f64(ty.dtype, &dims, &values));
+    }
+    if matches!(ty.dtype, DType::C64 | DType::C128) {
+        // The real and the imaginary part of each element.
+        let parts = words
+            .map(|w| w.parse().ok())
+            .collect::<Option<Vec<f64>>>()?;
+        let real = if ty.dtype == DType::C64 {
+            DType::F32
+        } else {
+            DType::F64
+        };
+        let bytes = Tensor::from_f64(real, &[parts.len()], &parts)
+            .bytes()
+            .clone();
+        return Tensor::new(ty.dtype, &dims, bytes).ok();
     }
     let integer = |w: &str| match w {
         "true" => Some(1),
@@ -191,8 +273,13 @@ fn parse_content(ty: &TensorType, text: &str) -> Option<Tensor> {
 fn parse_attrs(text: &str) -> Attrs {
     text.split_whitespace()
         .map(|word| {
-            let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("attribute {word}"));
-            (name.to_string(), parse_attr(value).unwrap_or_else(|| panic!("attribute {word}")))
+            let (name, value) = word
+                .split_once('=')
+                .unwrap_or_else(|| panic!("attribute {word}"));
+            (
+                name.to_string(),
+                parse_attr(value).unwrap_or_else(|| panic!("attribute {word}")),
+            )
         })
         .collect()
 }
@@ -206,11 +293,23 @@ fn parse_attr(text: &str) -> Option<Attr> {
     if let Some(list) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         let words: Vec<&str> = list.split(',').filter(|w| !w.is_empty()).collect();
         return if words.iter().any(|w| w.starts_with('"')) {
-            Some(Attr::Strs(words.into_iter().map(string).collect::<Option<_>>()?))
+            Some(Attr::Strs(
+                words.into_iter().map(string).collect::<Option<_>>()?,
+            ))
         } else if words.iter().any(|w| w.contains('.')) {
-            Some(Attr::Floats(words.iter().map(|w| w.parse().ok()).collect::<Option<_>>()?))
+            Some(Attr::Floats(
+                words
+                    .iter()
+                    .map(|w| w.parse().ok())
+                    .collect::<Option<_>>()?,
+            ))
         } else {
-            Some(Attr::Ints(words.iter().map(|w| w.parse().ok()).collect::<Option<_>>()?))
+            Some(Attr::Ints(
+                words
+                    .iter()
+                    .map(|w| w.parse().ok())
+                    .collect::<Option<_>>()?,
+            ))
         };
     }
     if text.starts_with('"') {

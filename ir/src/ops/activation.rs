@@ -49,15 +49,28 @@ impl Activation {
             "relu" => Activation::Relu,
             "tanh" => Activation::Tanh,
             "sigmoid" => Activation::Sigmoid,
-            "affine" => Activation::Affine { alpha: alpha(1.0), beta: beta(0.0) },
+            "affine" => Activation::Affine {
+                alpha: alpha(1.0),
+                beta: beta(0.0),
+            },
             "leakyrelu" => Activation::LeakyRelu { alpha: alpha(0.01) },
             "thresholdedrelu" => Activation::ThresholdedRelu { alpha: alpha(1.0) },
-            "scaledtanh" => Activation::ScaledTanh { alpha: alpha(1.0), beta: beta(1.0) },
-            "hardsigmoid" => Activation::HardSigmoid { alpha: alpha(0.2), beta: beta(0.5) },
+            "scaledtanh" => Activation::ScaledTanh {
+                alpha: alpha(1.0),
+                beta: beta(1.0),
+            },
+            "hardsigmoid" => Activation::HardSigmoid {
+                alpha: alpha(0.2),
+                beta: beta(0.5),
+            },
             "elu" => Activation::Elu { alpha: alpha(1.0) },
             "softsign" => Activation::Softsign,
             "softplus" => Activation::Softplus,
-            _ => return Err(OpError::Shape(format!("`activations` holds `{name}`, which is none"))),
+            _ => {
+                return Err(OpError::Shape(format!(
+                    "`activations` holds `{name}`, which is none"
+                )));
+            }
         })
     }
 
@@ -72,7 +85,9 @@ impl Activation {
             Activation::LeakyRelu { .. } => x,
             Activation::ThresholdedRelu { alpha } if x > f64::from(alpha) => x,
             Activation::ThresholdedRelu { .. } => 0.0,
-            Activation::ScaledTanh { alpha, beta } => f64::from(alpha) * (f64::from(beta) * x).tanh(),
+            Activation::ScaledTanh { alpha, beta } => {
+                f64::from(alpha) * (f64::from(beta) * x).tanh()
+            }
             Activation::HardSigmoid { alpha, beta } => {
                 (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0)
             }

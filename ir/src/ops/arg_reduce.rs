@@ -1,9 +1,9 @@
 //! What the positions of the greatest and of the least element share.
 
+use super::OpError;
 use super::map::is_number;
 use super::operands::{Number, known_dims, operand};
 use super::reduce::{fold_axes, reduced_shape};
-use super::OpError;
 use crate::DType;
 use crate::infer::{InferCx, normalize_axis};
 use crate::shape::TensorType;
@@ -17,13 +17,22 @@ pub(crate) fn infer_arg(
 ) -> Result<Vec<TensorType>, OpError> {
     let x = cx.input(0)?;
     if !is_number(x.dtype) {
-        return Err(OpError::Type(format!("operand of type {}, expected a number", x.dtype)));
+        return Err(OpError::Type(format!(
+            "operand of type {}, expected a number",
+            x.dtype
+        )));
     }
     let axis = normalize_axis(axis, x.shape.rank())?;
     if x.shape.dim(axis).known() == Some(0) {
-        return Err(OpError::Shape(format!("no position along axis {axis} of {}", x.shape)));
+        return Err(OpError::Shape(format!(
+            "no position along axis {axis} of {}",
+            x.shape
+        )));
     }
-    Ok(vec![TensorType::new(DType::I64, reduced_shape(&x.shape, &[axis], keepdims))])
+    Ok(vec![TensorType::new(
+        DType::I64,
+        reduced_shape(&x.shape, &[axis], keepdims),
+    )])
 }
 
 /// For each lane along `axis`, the position of the element that no other one is `better` than.

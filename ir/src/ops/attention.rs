@@ -72,10 +72,13 @@ pub(crate) fn heads(shape: &Shape, n_heads: Option<i64>, name: &str) -> Result<[
             Ok([batch.clone(), heads.clone(), length.clone(), size.clone()])
         }
         [batch, length, hidden] => {
-            let n = n_heads.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+            let n = n_heads
+                .and_then(|n| usize::try_from(n).ok())
+                .filter(|&n| n > 0);
             let n = n.ok_or_else(|| wrong("expected a positive number of heads as attribute"))?;
             let hidden = hidden.known().filter(|h| h % n == 0);
-            let size = hidden.ok_or_else(|| wrong(&format!("expected a multiple of {n} heads")))? / n;
+            let size =
+                hidden.ok_or_else(|| wrong(&format!("expected a multiple of {n} heads")))? / n;
             Ok([batch.clone(), n.into(), length.clone(), size.into()])
         }
         _ => Err(wrong("expected rank 3 or 4")),
@@ -90,22 +93,31 @@ impl Attention {
         let [v_batch, v_heads, v_length, v_size] = heads(cx.shape(2)?, self.kv_num_heads, "V")?;
         expect_same_depth(&size, &k_size)?;
         expect_same_depth(&kv_length, &v_length)?;
-        if !(may_equal(&batch, &k_batch) && may_equal(&batch, &v_batch) && may_equal(&kv_heads, &v_heads)) {
+        if !(may_equal(&batch, &k_batch)
+            && may_equal(&batch, &v_batch)
+            && may_equal(&kv_heads, &v_heads))
+        {
             return Err(OpError::Shape(format!(
                 "Q {}, K {} and V {} of different numbers of instances or heads",
-                cx.shape(0)?, cx.shape(1)?, cx.shape(2)?
+                cx.shape(0)?,
+                cx.shape(1)?,
+                cx.shape(2)?
             )));
         }
         if let (Some(q), Some(kv)) = (q_heads.known(), kv_heads.known())
             && (kv == 0 || q % kv != 0)
         {
-            return Err(OpError::Shape(format!("{q} heads of Q for {kv} heads of K and V")));
+            return Err(OpError::Shape(format!(
+                "{q} heads of Q for {kv} heads of K and V"
+            )));
         }
         let past_length = match (cx.optional(4), cx.optional(5)) {
             (None, None) => Dim::Known(0),
             (Some(key), Some(_)) if key.shape.rank() == 4 => key.shape.dim(2).clone(),
             (Some(key), Some(_)) => {
-                return Err(OpError::Shape(format!("`past_key` is {key}, expected rank 4")));
+                return Err(OpError::Shape(format!(
+                    "`past_key` is {key}, expected rank 4"
+                )));
             }
             _ => return Err(OpError::Arity("only one of past_key and past_value".into())),
         };
@@ -115,7 +127,15 @@ impl Attention {
             _ => cx.fresh_dim(),
         };
         Ok(AttentionShape {
-            batch, q_heads, kv_heads, q_length, kv_length, past_length, total_length, size, v_size,
+            batch,
+            q_heads,
+            kv_heads,
+            q_length,
+            kv_length,
+            past_length,
+            total_length,
+            size,
+            v_size,
         })
     }
 
@@ -135,9 +155,18 @@ impl Operator for Attention {
     attrs_by_macro!();
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
-        let (q, k, v) = (float_operand(cx, 0)?, float_operand(cx, 1)?, float_operand(cx, 2)?);
-        if q.dtype != k.dtype || q.shape.rank() != k.shape.rank() || q.shape.rank() != v.shape.rank() {
-            return Err(OpError::Type(format!("Q {q}, K {k} and V {v} of different types or ranks")));
+        let (q, k, v) = (
+            float_operand(cx, 0)?,
+            float_operand(cx, 1)?,
+            float_operand(cx, 2)?,
+        );
+        if q.dtype != k.dtype
+            || q.shape.rank() != k.shape.rank()
+            || q.shape.rank() != v.shape.rank()
+        {
+            return Err(OpError::Type(format!(
+                "Q {q}, K {k} and V {v} of different types or ranks"
+            )));
         }
         if !(0..=3).contains(&self.qk_matmul_output_mode) {
             return Err(OpError::Shape(format!(
@@ -147,16 +176,29 @@ impl Operator for Attention {
         }
         let s = self.shape(cx)?;
         let cache = |length: &Dim, size: &Dim| {
-            [s.batch.clone(), s.kv_heads.clone(), length.clone(), size.clone()]
+            [
+                s.batch.clone(),
+                s.kv_heads.clone(),
+                length.clone(),
+                size.clone(),
+            ]
         };
         expect_type(cx, 4, "past_key", q.dtype, &cache(&s.past_length, &s.size))?;
-        expect_type(cx, 5, "past_value", v.dtype, &cache(&s.past_length, &s.v_size))?;
+        expect_type(
+            cx,
+            5,
+            "past_value",
+            v.dtype,
+            &cache(&s.past_length, &s.v_size),
+        )?;
         let scores = [&s.batch, &s.q_heads, &s.q_length, &s.total_length].map(Dim::clone);
         if let Some(mask) = cx.optional(3) {
             let lead = 4usize.checked_sub(mask.shape.rank());
             let fits = lead.is_some_and(|lead| {
                 let pairs = mask.shape.0.iter().zip(&scores[lead..]);
-                pairs.into_iter().all(|(m, d)| *m == Dim::Known(1) || may_equal(m, d))
+                pairs
+                    .into_iter()
+                    .all(|(m, d)| *m == Dim::Known(1) || may_equal(m, d))
             });
             if !fits || (mask.dtype != DType::Bool && mask.dtype != q.dtype) {
                 let expected = TensorType::new(q.dtype, scores.iter().cloned().collect());
@@ -167,14 +209,29 @@ impl Operator for Attention {
         }
         let y = match (q.shape.rank(), s.q_heads.known(), s.v_size.known()) {
             (3, Some(heads), Some(size)) => {
-                vec![s.batch.clone(), s.q_length.clone(), heads.saturating_mul(size).into()]
+                vec![
+                    s.batch.clone(),
+                    s.q_length.clone(),
+                    heads.saturating_mul(size).into(),
+                ]
             }
-            _ => vec![s.batch.clone(), s.q_heads.clone(), s.q_length.clone(), s.v_size.clone()],
+            _ => vec![
+                s.batch.clone(),
+                s.q_heads.clone(),
+                s.q_length.clone(),
+                s.v_size.clone(),
+            ],
         };
         let results = [
             TensorType::new(q.dtype, Shape(y)),
-            TensorType::new(q.dtype, cache(&s.total_length, &s.size).into_iter().collect()),
-            TensorType::new(v.dtype, cache(&s.total_length, &s.v_size).into_iter().collect()),
+            TensorType::new(
+                q.dtype,
+                cache(&s.total_length, &s.size).into_iter().collect(),
+            ),
+            TensorType::new(
+                v.dtype,
+                cache(&s.total_length, &s.v_size).into_iter().collect(),
+            ),
             TensorType::new(q.dtype, scores.into_iter().collect()),
         ];
         Ok(results.into_iter().take(cx.n_outputs()).collect())
@@ -186,13 +243,36 @@ impl Operator for Attention {
         types: &[TensorType],
     ) -> Result<Vec<Tensor>, OpError> {
         let s = with_cx(inputs, types.len(), |cx| self.shape(cx))?;
-        let sizes = [s.batch, s.q_heads, s.kv_heads, s.q_length, s.total_length, s.size, s.v_size];
-        let [n, q_heads, kv_heads, rows, total, size, v_size] = sizes.map(|d| d.known().unwrap_or(0));
+        let sizes = [
+            s.batch,
+            s.q_heads,
+            s.kv_heads,
+            s.q_length,
+            s.total_length,
+            s.size,
+            s.v_size,
+        ];
+        let [n, q_heads, kv_heads, rows, total, size, v_size] =
+            sizes.map(|d| d.known().unwrap_or(0));
         let q = by_head(operand(inputs, 0)?, q_heads)?;
-        let keys = joined(optional(inputs, 4), operand(inputs, 1)?, kv_heads, size, total)?;
-        let values = joined(optional(inputs, 5), operand(inputs, 2)?, kv_heads, v_size, total)?;
+        let keys = joined(
+            optional(inputs, 4),
+            operand(inputs, 1)?,
+            kv_heads,
+            size,
+            total,
+        )?;
+        let values = joined(
+            optional(inputs, 5),
+            operand(inputs, 2)?,
+            kv_heads,
+            v_size,
+            total,
+        )?;
         let mask = optional(inputs, 3);
-        let mask = mask.map(|m| Mask::new(m, &[n, q_heads, rows, total])).transpose()?;
+        let mask = mask
+            .map(|m| Mask::new(m, &[n, q_heads, rows, total]))
+            .transpose()?;
         let past = s.past_length.known().unwrap_or(0);
         let mut y = vec![0.0; n * q_heads * rows * v_size];
         let mut shown = Vec::with_capacity(n * q_heads * rows * total);
@@ -225,20 +305,33 @@ impl Operator for Attention {
             scores.chunks_exact_mut(total.max(1)).for_each(softmax);
             show(3, &scores);
             let out = &mut y[head * rows * v_size..][..rows * v_size];
-            multiply(&scores, &part(&values, kv_head, total * v_size), out, total, v_size);
+            multiply(
+                &scores,
+                &part(&values, kv_head, total * v_size),
+                out,
+                total,
+                v_size,
+            );
         }
         if types[0].shape.rank() == 3 {
             y = swap_middle(&y, q_heads, rows, v_size);
         }
         let results = types.iter().zip([y, keys, values, shown]);
-        results.map(|(ty, v)| Ok(f64::write(ty.dtype, &known_dims(ty)?, &v))).collect()
+        results
+            .map(|(ty, v)| Ok(f64::write(ty.dtype, &known_dims(ty)?, &v)))
+            .collect()
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        let Ok(s) = self.shape(&InferCx::new(inputs, &[], 1)) else { return 0 };
+        let Ok(s) = self.shape(&InferCx::new(inputs, &[], 1)) else {
+            return 0;
+        };
         let size = |d: &Dim| d.known().unwrap_or(0) as u64;
         let scores = [&s.batch, &s.q_heads, &s.q_length, &s.total_length].map(size);
-        let each = size(&s.size).saturating_add(size(&s.v_size)).saturating_mul(2).saturating_add(5);
+        let each = size(&s.size)
+            .saturating_add(size(&s.v_size))
+            .saturating_mul(2)
+            .saturating_add(5);
         scores.into_iter().fold(each, u64::saturating_mul)
     }
 }
@@ -253,9 +346,14 @@ impl Mask {
     fn new(mask: &Tensor, scores: &[usize]) -> Result<Self, OpError> {
         let mut terms = f64::read(mask)?;
         if mask.dtype() == DType::Bool {
-            terms.iter_mut().for_each(|v| *v = if *v == 0.0 { f64::NEG_INFINITY } else { 0.0 });
+            terms
+                .iter_mut()
+                .for_each(|v| *v = if *v == 0.0 { f64::NEG_INFINITY } else { 0.0 });
         }
-        Ok(Self { terms, at: broadcast_offsets(scores, mask.dims()) })
+        Ok(Self {
+            terms,
+            at: broadcast_offsets(scores, mask.dims()),
+        })
     }
 
     fn at(&self, score: usize) -> f64 {
@@ -295,10 +393,15 @@ fn joined(
     let Some(past) = past else { return Ok(new) };
     let old = past.dims()[2] * size;
     let past = f64::read(past)?;
-    let n_heads = (past.len() + new.len()).checked_div(total * size).unwrap_or(0);
+    let n_heads = (past.len() + new.len())
+        .checked_div(total * size)
+        .unwrap_or(0);
     let both = |i: usize| {
         let added = total * size - old;
-        past[i * old..(i + 1) * old].iter().chain(&new[i * added..(i + 1) * added]).copied()
+        past[i * old..(i + 1) * old]
+            .iter()
+            .chain(&new[i * added..(i + 1) * added])
+            .copied()
     };
     Ok((0..n_heads).flat_map(both).collect())
 }

@@ -44,7 +44,11 @@ impl Operator for AveragePool {
         })?;
         let padded = geometry.taps_in_padding();
         let means = windows.iter().enumerate().map(|(i, &(sum, n))| {
-            let count = if self.count_include_pad { padded[i % padded.len()] } else { n };
+            let count = if self.count_include_pad {
+                padded[i % padded.len()]
+            } else {
+                n
+            };
             sum / count as f64
         });
         Ok(vec![result(&types[0], &means.collect::<Vec<_>>())?])

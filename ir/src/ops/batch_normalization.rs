@@ -1,7 +1,9 @@
 //! Batch normalisation with known statistics.
 
-use super::normalize::{combine, expect_per_channel, infer_like_input, per_channel, scale_channels};
-use super::operands::{Number, known_dims, flops, read};
+use super::normalize::{
+    combine, expect_per_channel, infer_like_input, per_channel, scale_channels,
+};
+use super::operands::{Number, flops, known_dims, read};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -51,11 +53,15 @@ impl Operator for BatchNormalization {
     ) -> Result<Vec<Tensor>, OpError> {
         let dims = known_dims(&types[0])?;
         let mut y: Vec<f64> = read(inputs, 0)?;
-        let (mean, variance) =
-            (per_channel(inputs, 3, dims.len())?, per_channel(inputs, 4, dims.len())?);
+        let (mean, variance) = (
+            per_channel(inputs, 3, dims.len())?,
+            per_channel(inputs, 4, dims.len())?,
+        );
         let epsilon = f64::from(self.epsilon);
         combine(&mut y, &dims, &mean, |v, mean| v - mean)?;
-        combine(&mut y, &dims, &variance, |v, variance| v / (variance + epsilon).sqrt())?;
+        combine(&mut y, &dims, &variance, |v, variance| {
+            v / (variance + epsilon).sqrt()
+        })?;
         scale_channels(&mut y, &dims, inputs)?;
         Ok(vec![f64::write(types[0].dtype, &dims, &y)])
     }

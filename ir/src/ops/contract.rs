@@ -40,7 +40,8 @@ pub(crate) fn expect_same_depth(a: &Dim, b: &Dim) -> Result<(), OpError> {
 /// The attribute `group`; an error if it is not positive.
 pub(crate) fn n_groups(group: i64) -> Result<usize, OpError> {
     let groups = i32::try_from(group).ok().filter(|&g| g > 0);
-    let groups = groups.ok_or_else(|| OpError::Shape(format!("`group` is {group}, expected at least 1")));
+    let groups =
+        groups.ok_or_else(|| OpError::Shape(format!("`group` is {group}, expected at least 1")));
     Ok(groups? as usize)
 }
 
@@ -50,5 +51,9 @@ pub(crate) fn by_kind(
     float: impl FnOnce() -> Result<Tensor, OpError>,
     integer: impl FnOnce() -> Result<Tensor, OpError>,
 ) -> Result<Vec<Tensor>, OpError> {
-    Ok(vec![if dtype.is_float() { float()? } else { integer()? }])
+    Ok(vec![if dtype.is_float() {
+        float()?
+    } else {
+        integer()?
+    }])
 }

@@ -1,7 +1,7 @@
 //! Convolution over any number of spatial dimensions.
 
 use super::contract::n_groups;
-use super::window::{split_spatial, AutoPad, WindowAttrs, WindowGeometry};
+use super::window::{AutoPad, WindowAttrs, WindowGeometry, split_spatial};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -36,7 +36,11 @@ impl Conv {
         let (_, _, input) = split_spatial(&x.shape)?;
         let (_, _, kernel) = split_spatial(&w.shape)?;
         if !self.kernel_shape.is_empty()
-            && !self.kernel_shape.iter().map(|&k| k as usize).eq(kernel.iter().copied())
+            && !self
+                .kernel_shape
+                .iter()
+                .map(|&k| k as usize)
+                .eq(kernel.iter().copied())
         {
             return Err(OpError::Shape(format!(
                 "`kernel_shape` is {:?}, the weight is {}",
@@ -78,9 +82,11 @@ impl Operator for Conv {
         }
         let geometry = self.geometry(x, w)?;
         let groups = self.groups()?;
-        if let (Some(c), Some(m), Some(cg)) =
-            (x.shape.dim(1).known(), w.shape.dim(0).known(), w.shape.dim(1).known())
-            && (cg.checked_mul(groups) != Some(c) || m % groups != 0)
+        if let (Some(c), Some(m), Some(cg)) = (
+            x.shape.dim(1).known(),
+            w.shape.dim(0).known(),
+            w.shape.dim(1).known(),
+        ) && (cg.checked_mul(groups) != Some(c) || m % groups != 0)
         {
             return Err(OpError::Shape(format!(
                 "{c} input channels and weight {} in {groups} groups",
@@ -90,7 +96,10 @@ impl Operator for Conv {
         if let Some(b) = cx.optional(2)
             && (b.dtype != x.dtype || b.shape.0[..] != [w.shape.dim(0).clone()])
         {
-            return Err(OpError::Shape(format!("bias of type {b} for weight {}", w.shape)));
+            return Err(OpError::Shape(format!(
+                "bias of type {b} for weight {}",
+                w.shape
+            )));
         }
         let mut dims = vec![x.shape.dim(0).clone(), w.shape.dim(0).clone()];
         dims.extend(geometry.output.iter().map(|&d| Dim::Known(d)));
@@ -107,14 +116,22 @@ impl Operator for Conv {
             inputs[1].ok_or(OpError::MissingInput(1))?,
         );
         let geometry = self.geometry(&x.ty(), &w.ty())?;
-        let dims = types[0].shape.dims().ok_or_else(|| OpError::Shape("unknown shape".into()))?;
+        let dims = types[0]
+            .shape
+            .dims()
+            .ok_or_else(|| OpError::Shape("unknown shape".into()))?;
         let (n, m, c_group) = (dims[0], dims[1], w.dims()[1]);
         let (groups, c) = (self.groups()?, x.dims()[1]);
-        let positions =
-            |d: &[usize]| -> usize { d.iter().product() };
-        let (n_in, n_out, n_kernel) =
-            (positions(&geometry.input), positions(&geometry.output), positions(&geometry.kernel));
-        let float = |t: &Tensor| t.to_f64().ok_or_else(|| OpError::Type("complex operand".into()));
+        let positions = |d: &[usize]| -> usize { d.iter().product() };
+        let (n_in, n_out, n_kernel) = (
+            positions(&geometry.input),
+            positions(&geometry.output),
+            positions(&geometry.kernel),
+        );
+        let float = |t: &Tensor| {
+            t.to_f64()
+                .ok_or_else(|| OpError::Type("complex operand".into()))
+        };
         let (xs, ws) = (float(x)?, float(w)?);
         let mut y = vec![0.0; n * m * n_out];
         if let Some(b) = inputs.get(2).copied().flatten() {
@@ -128,7 +145,8 @@ impl Operator for Conv {
                 let first = out / (m / groups) * c_group;
                 let sum: f64 = (0..c_group)
                     .map(|j| {
-                        xs[(batch * c + first + j) * n_in + i] * ws[(out * c_group + j) * n_kernel + k]
+                        xs[(batch * c + first + j) * n_in + i]
+                            * ws[(out * c_group + j) * n_kernel + k]
                     })
                     .sum();
                 y[(batch * m + out) * n_out + o] += sum;

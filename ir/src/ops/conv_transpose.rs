@@ -1,7 +1,9 @@
 //! Transposed convolution over any number of spatial dimensions.
 
 use super::contract::n_groups;
-use super::operands::{Number, expect_type, known_dims, flops, n_elements, one_type, operand, read, read_optional};
+use super::operands::{
+    Number, expect_type, flops, known_dims, n_elements, one_type, operand, read, read_optional,
+};
 use super::window::{AutoPad, WindowGeometry, kernel, numbers, split_spatial};
 use super::{Class, OpError, Operator};
 use crate::attrs::attrs_by_macro;
@@ -82,7 +84,9 @@ impl ConvTranspose {
     ) -> Result<(), OpError> {
         let (x, stride) = (g.output[d], g.strides[d]);
         if x == 0 || g.kernel[d] == 0 {
-            return Err(OpError::Shape("an operand or a window without spatial positions".into()));
+            return Err(OpError::Shape(
+                "an operand or a window without spatial positions".into(),
+            ));
         }
         let full = (x - 1) * stride + (g.kernel[d] - 1) * g.dilations[d] + 1 + extra;
         let target = match (target, self.auto_pad) {
@@ -137,7 +141,10 @@ impl Operator for ConvTranspose {
         };
         expect_type(cx, 2, "B", dtype, std::slice::from_ref(&m))?;
         let spatial = geometry.input.iter().map(|&d| Dim::Known(d));
-        let dims = [x.shape.dim(0).clone(), m].into_iter().chain(spatial).collect();
+        let dims = [x.shape.dim(0).clone(), m]
+            .into_iter()
+            .chain(spatial)
+            .collect();
         Ok(vec![TensorType::new(dtype, dims)])
     }
 
@@ -176,7 +183,10 @@ impl Operator for ConvTranspose {
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
-        let channels = inputs[1].and_then(|w| w.shape.dim(0).known()).unwrap_or(0).max(1);
+        let channels = inputs[1]
+            .and_then(|w| w.shape.dim(0).known())
+            .unwrap_or(0)
+            .max(1);
         let per_element = n_elements(inputs, 1) / channels as u64;
         flops(per_element.saturating_mul(2), inputs, 0)
     }

@@ -27,7 +27,9 @@ impl CumSum {
         let axis = cx.require_ints(1, "axis")?;
         match axis[..] {
             [axis] => normalize_axis(axis, cx.shape(0)?.rank()),
-            _ => Err(OpError::Shape(format!("`axis` is {axis:?}, expected one number"))),
+            _ => Err(OpError::Shape(format!(
+                "`axis` is {axis:?}, expected one number"
+            ))),
         }
     }
 
@@ -61,7 +63,10 @@ impl Operator for CumSum {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.input(0)?;
         if !is_number(x.dtype) {
-            return Err(OpError::Type(format!("operand of type {}, expected a number", x.dtype)));
+            return Err(OpError::Type(format!(
+                "operand of type {}, expected a number",
+                x.dtype
+            )));
         }
         self.axis(cx)?;
         Ok(vec![x.clone()])

@@ -46,14 +46,22 @@ enum Index {
 impl Einsum {
     /// The equation's indices for operands of these ranks.
     pub fn subscripts(&self, ranks: &[usize]) -> Result<Subscripts, OpError> {
-        let equation: String = self.equation.chars().filter(|c| !c.is_whitespace()).collect();
+        let equation: String = self
+            .equation
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
         let (left, right) = match equation.split_once("->") {
             Some((left, right)) => (left, Some(right)),
             None => (equation.as_str(), None),
         };
         let terms: Vec<&str> = left.split(',').collect();
         if terms.len() != ranks.len() {
-            return Err(self.wrong(&format!("{} terms for {} operands", terms.len(), ranks.len())));
+            return Err(self.wrong(&format!(
+                "{} terms for {} operands",
+                terms.len(),
+                ranks.len()
+            )));
         }
         let operands = terms
             .iter()
@@ -71,8 +79,14 @@ impl Einsum {
             Some(term) => self.indices(term, |_| Some(n_hidden))?,
             None => {
                 let once = |i: &Index| all.iter().filter(|j| *j == i).count() == 1;
-                let letters = all.iter().filter(|i| matches!(i, Index::Letter(_)) && once(i));
-                (0..n_hidden).rev().map(Index::Ellipsis).chain(letters.copied()).collect()
+                let letters = all
+                    .iter()
+                    .filter(|i| matches!(i, Index::Letter(_)) && once(i));
+                (0..n_hidden)
+                    .rev()
+                    .map(Index::Ellipsis)
+                    .chain(letters.copied())
+                    .collect()
             }
         };
         for (at, name) in names.iter().enumerate() {
@@ -88,10 +102,22 @@ impl Einsum {
         }
         let n_result = names.len();
         all.dedup();
-        names.extend(all.iter().filter(|i| !names[..n_result].contains(i)).copied().collect::<Vec<_>>());
+        names.extend(
+            all.iter()
+                .filter(|i| !names[..n_result].contains(i))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
         let number = |i: &Index| names.iter().position(|n| n == i).unwrap_or(0);
-        let operands = operands.iter().map(|o| o.iter().map(number).collect()).collect();
-        Ok(Subscripts { operands, n_result, n_indices: names.len() })
+        let operands = operands
+            .iter()
+            .map(|o| o.iter().map(number).collect())
+            .collect();
+        Ok(Subscripts {
+            operands,
+            n_result,
+            n_indices: names.len(),
+        })
     }
 
     /// The indices of one term; `hidden` gives the number of dimensions under the ellipsis from the
@@ -116,7 +142,9 @@ impl Einsum {
         let (mut indices, rest) = (letters(before)?, letters(after.unwrap_or(""))?);
         let n_hidden = hidden(indices.len() + rest.len());
         match (n_hidden, after) {
-            (None, _) => return Err(self.wrong(&format!("more indices than dimensions in `{term}`"))),
+            (None, _) => {
+                return Err(self.wrong(&format!("more indices than dimensions in `{term}`")));
+            }
             (Some(n), Some(_)) => indices.extend((0..n).rev().map(Index::Ellipsis)),
             (Some(_), None) => {}
         }
@@ -151,8 +179,9 @@ impl Einsum {
         inputs: &[Option<&Tensor>],
         ty: &TensorType,
     ) -> Result<Tensor, OpError> {
-        let tensors: Vec<&Tensor> =
-            (0..inputs.len()).map(|i| operand(inputs, i)).collect::<Result<_, _>>()?;
+        let tensors: Vec<&Tensor> = (0..inputs.len())
+            .map(|i| operand(inputs, i))
+            .collect::<Result<_, _>>()?;
         let ranks: Vec<usize> = tensors.iter().map(|t| t.dims().len()).collect();
         let subscripts = self.subscripts(&ranks)?;
         let shapes: Vec<Shape> = tensors.iter().map(|t| t.ty().shape).collect();
@@ -165,7 +194,11 @@ impl Einsum {
             .map(|(t, indices)| {
                 // The distance in the operand between neighbours along each index; 0 where it broadcasts.
                 let mut strides = vec![0; sizes.len()];
-                for ((&i, stride), &dim) in indices.iter().zip(row_major_strides(t.dims())).zip(t.dims()) {
+                for ((&i, stride), &dim) in indices
+                    .iter()
+                    .zip(row_major_strides(t.dims()))
+                    .zip(t.dims())
+                {
                     strides[i] += if dim == 1 { 0 } else { stride };
                 }
                 let walk = |dims: &[usize], strides: &[usize]| offsets(dims, strides).collect();
@@ -180,7 +213,9 @@ impl Einsum {
         let element = |o: usize| {
             let mut sum = T::ZERO;
             for i in 0..n_inner {
-                let terms = factors.iter().map(|(values, bases, steps)| values[bases[o] + steps[i]]);
+                let terms = factors
+                    .iter()
+                    .map(|(values, bases, steps)| values[bases[o] + steps[i]]);
                 sum = terms.reduce(T::times).map_or(sum, |term| sum.plus(term));
             }
             sum
@@ -200,7 +235,9 @@ impl Operator for Einsum {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let dtype = one_type(cx, cx.n_inputs(), is_number, "a number")?;
-        let shapes = (0..cx.n_inputs()).map(|i| cx.shape(i)).collect::<Result<Vec<_>, _>>()?;
+        let shapes = (0..cx.n_inputs())
+            .map(|i| cx.shape(i))
+            .collect::<Result<Vec<_>, _>>()?;
         let ranks: Vec<usize> = shapes.iter().map(|s| s.rank()).collect();
         let subscripts = self.subscripts(&ranks)?;
         let mut sizes = self.sizes(&subscripts, &shapes)?;
@@ -214,13 +251,20 @@ impl Operator for Einsum {
         types: &[TensorType],
     ) -> Result<Vec<Tensor>, OpError> {
         let ty = &types[0];
-        by_kind(ty.dtype, || self.product::<f64>(inputs, ty), || self.product::<i128>(inputs, ty))
+        by_kind(
+            ty.dtype,
+            || self.product::<f64>(inputs, ty),
+            || self.product::<i128>(inputs, ty),
+        )
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {
         let shapes: Vec<&Shape> = inputs.iter().flatten().map(|t| &t.shape).collect();
         let ranks: Vec<usize> = shapes.iter().map(|s| s.rank()).collect();
-        let sizes = self.subscripts(&ranks).and_then(|s| self.sizes(&s, &shapes)).unwrap_or_default();
+        let sizes = self
+            .subscripts(&ranks)
+            .and_then(|s| self.sizes(&s, &shapes))
+            .unwrap_or_default();
         let terms = sizes.iter().map(|d| d.known().unwrap_or(0) as u64);
         terms.fold(inputs.len() as u64, u64::saturating_mul)
     }

@@ -3,7 +3,7 @@
 use super::contract::{by_kind, expect_same_depth, multiply, transposed};
 use super::layer_normalization::expect_broadcast_to;
 use super::map::is_number;
-use super::operands::{Number, known_dims, flops, one_type, operand, optional};
+use super::operands::{Number, flops, known_dims, one_type, operand, optional};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -57,10 +57,20 @@ impl Gemm {
         let k = a.dims()[usize::from(!self.transA)];
         let plain = |t: &Tensor, swap: bool, columns| {
             let values = T::read(t)?;
-            Ok(if swap { transposed(&values, columns) } else { values })
+            Ok(if swap {
+                transposed(&values, columns)
+            } else {
+                values
+            })
         };
         let mut y = vec![T::ZERO; m * n];
-        multiply(&plain(a, self.transA, m)?, &plain(b, self.transB, k)?, &mut y, k, n);
+        multiply(
+            &plain(a, self.transA, m)?,
+            &plain(b, self.transB, k)?,
+            &mut y,
+            k,
+            n,
+        );
         y.iter_mut().for_each(|v| *v = scale(*v, self.alpha));
         if let Some(c) = optional(inputs, 2) {
             let values = T::read(c)?;
@@ -113,6 +123,10 @@ impl Operator for Gemm {
     fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
         let depth = inputs[0].and_then(|t| t.shape.0.get(usize::from(!self.transA))?.known());
         let depth = depth.unwrap_or(0) as u64;
-        flops(depth.saturating_mul(2).saturating_add(1), &[outputs.first()], 0)
+        flops(
+            depth.saturating_mul(2).saturating_add(1),
+            &[outputs.first()],
+            0,
+        )
     }
 }

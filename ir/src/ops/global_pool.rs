@@ -1,8 +1,8 @@
 //! What pooling over all spatial positions shares.
 
+use super::OpError;
 use super::operands::{Number, float_operand, known_dims, operand};
 use super::reduce::{fold_axes, reduced_shape};
-use super::OpError;
 use crate::infer::InferCx;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
@@ -12,10 +12,16 @@ pub(crate) fn infer_global(cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError>
     let x = float_operand(cx, 0)?;
     let rank = x.shape.rank();
     if rank < 3 {
-        return Err(OpError::Shape(format!("{} has no spatial dimensions", x.shape)));
+        return Err(OpError::Shape(format!(
+            "{} has no spatial dimensions",
+            x.shape
+        )));
     }
     let spatial: Vec<usize> = (2..rank).collect();
-    Ok(vec![TensorType::new(x.dtype, reduced_shape(&x.shape, &spatial, true))])
+    Ok(vec![TensorType::new(
+        x.dtype,
+        reduced_shape(&x.shape, &spatial, true),
+    )])
 }
 
 /// For each batch and channel, the fold of all spatial positions.

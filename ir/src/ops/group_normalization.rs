@@ -26,9 +26,15 @@ attributes! {
 
 impl GroupNormalization {
     fn groups(&self) -> Result<usize, OpError> {
-        usize::try_from(self.num_groups).ok().filter(|&g| g > 0).ok_or_else(|| {
-            OpError::Shape(format!("`num_groups` is {}, expected at least 1", self.num_groups))
-        })
+        usize::try_from(self.num_groups)
+            .ok()
+            .filter(|&g| g > 0)
+            .ok_or_else(|| {
+                OpError::Shape(format!(
+                    "`num_groups` is {}, expected at least 1",
+                    self.num_groups
+                ))
+            })
     }
 }
 
@@ -44,7 +50,9 @@ impl Operator for GroupNormalization {
         expect_per_channel(cx, &[(1, "scale"), (2, "bias")])?;
         let (groups, channels) = (self.groups()?, cx.shape(0)?.dim(1));
         if channels.known().is_some_and(|c| c % groups != 0) {
-            return Err(OpError::Shape(format!("{channels} channels in {groups} groups")));
+            return Err(OpError::Shape(format!(
+                "{channels} channels in {groups} groups"
+            )));
         }
         infer_like_input(cx)
     }

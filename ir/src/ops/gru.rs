@@ -27,7 +27,8 @@ impl Cell for GRU {
         let gate = |i: usize| weights.gate(0, x[i] + gates[i]);
         let update: Vec<f64> = (0..n).map(gate).collect();
         let reset: Vec<f64> = (n..2 * n).map(gate).collect();
-        let times = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
+        let times =
+            |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
         let recurrent = if self.linear_before_reset {
             times(&reset, &weights.recur(2..3, hidden))
         } else {

@@ -1,7 +1,7 @@
 //! Layer normalisation.
 
 use super::normalize::{combine, standardize};
-use super::operands::{Number, known_dims, flops, one_type, operand, optional, read};
+use super::operands::{Number, flops, known_dims, one_type, operand, optional, read};
 use super::reduce::{map_axes, reduced_shape};
 use super::{Class, OpError, Operator};
 use crate::attrs::attrs_by_macro;
@@ -36,7 +36,9 @@ pub(crate) fn expect_broadcast_to(x: &Shape, operand: &Shape, name: &str) -> Res
     if broadcast(x, operand).is_ok_and(|shape| shape == *x) {
         return Ok(());
     }
-    Err(OpError::Shape(format!("`{name}` of shape {operand} does not broadcast to {x}")))
+    Err(OpError::Shape(format!(
+        "`{name}` of shape {operand} does not broadcast to {x}"
+    )))
 }
 
 impl Operator for LayerNormalization {
@@ -89,7 +91,9 @@ impl Operator for LayerNormalization {
             combine(&mut y, &dims, bias, |v, bias| v + bias)?;
         }
         let results = types.iter().zip([y, means, inverses]);
-        results.map(|(ty, v)| Ok(f64::write(ty.dtype, &known_dims(ty)?, &v))).collect()
+        results
+            .map(|(ty, v)| Ok(f64::write(ty.dtype, &known_dims(ty)?, &v)))
+            .collect()
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {

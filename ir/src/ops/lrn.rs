@@ -1,7 +1,7 @@
 //! Local response normalisation across channels.
 
 use super::normalize::infer_like_input;
-use super::operands::{Number, float_operand, known_dims, flops, read};
+use super::operands::{Number, float_operand, flops, known_dims, read};
 use super::reduce::map_axes;
 use super::{Class, OpError, Operator};
 use crate::attributes;
@@ -30,7 +30,10 @@ impl LRN {
     pub fn reach(&self) -> Result<(usize, usize), OpError> {
         match usize::try_from(self.size) {
             Ok(size @ 1..) => Ok(((size - 1) / 2, size / 2)),
-            _ => Err(OpError::Shape(format!("`size` is {}, expected at least 1", self.size))),
+            _ => Err(OpError::Shape(format!(
+                "`size` is {}, expected at least 1",
+                self.size
+            ))),
         }
     }
 }

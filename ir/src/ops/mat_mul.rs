@@ -2,7 +2,7 @@
 
 use super::contract::{by_kind, expect_same_depth, multiply};
 use super::map::is_number;
-use super::operands::{Number, known_dims, flops, one_type, operand};
+use super::operands::{Number, flops, known_dims, one_type, operand};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;
@@ -32,12 +32,20 @@ impl Matrices {
     fn new(shape: &Shape, i: usize) -> Result<Self, OpError> {
         let one = Dim::Known(1);
         let (batch, rows, columns) = match (shape.0.as_slice(), i) {
-            ([], _) => return Err(OpError::Shape(format!("input {i} has rank 0, expected at least 1"))),
+            ([], _) => {
+                return Err(OpError::Shape(format!(
+                    "input {i} has rank 0, expected at least 1"
+                )));
+            }
             ([n], 0) => (&[][..], one, n.clone()),
             ([n], _) => (&[][..], n.clone(), one),
             ([batch @ .., rows, columns], _) => (batch, rows.clone(), columns.clone()),
         };
-        Ok(Self { batch: Shape(batch.to_vec()), rows, columns })
+        Ok(Self {
+            batch: Shape(batch.to_vec()),
+            rows,
+            columns,
+        })
     }
 }
 
@@ -66,27 +74,44 @@ impl Operator for MatMul {
         types: &[TensorType],
     ) -> Result<Vec<Tensor>, OpError> {
         let (a, b, ty) = (operand(inputs, 0)?, operand(inputs, 1)?, &types[0]);
-        by_kind(ty.dtype, || product::<f64>(a, b, ty), || product::<i128>(a, b, ty))
+        by_kind(
+            ty.dtype,
+            || product::<f64>(a, b, ty),
+            || product::<i128>(a, b, ty),
+        )
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
-        let depth = inputs[0].and_then(|t| t.shape.0.last()?.known()).unwrap_or(0);
+        let depth = inputs[0]
+            .and_then(|t| t.shape.0.last()?.known())
+            .unwrap_or(0);
         flops((depth as u64).saturating_mul(2), &[outputs.first()], 0)
     }
 }
 
 fn product<T: Number>(a: &Tensor, b: &Tensor, ty: &TensorType) -> Result<Tensor, OpError> {
-    let (left, right) = (Matrices::new(&a.ty().shape, 0)?, Matrices::new(&b.ty().shape, 1)?);
+    let (left, right) = (
+        Matrices::new(&a.ty().shape, 0)?,
+        Matrices::new(&b.ty().shape, 1)?,
+    );
     let size = |d: &Dim| d.known().unwrap_or(0);
     let (m, k, n) = (size(&left.rows), size(&left.columns), size(&right.columns));
-    let batch = broadcast(&left.batch, &right.batch)?.dims().unwrap_or_default();
+    let batch = broadcast(&left.batch, &right.batch)?
+        .dims()
+        .unwrap_or_default();
     let matrices = |operand: &Matrices| {
         broadcast_offsets(&batch, &operand.batch.dims().unwrap_or_default()).into_iter()
     };
     let (a, b) = (T::read(a)?, T::read(b)?);
     let mut c = vec![T::ZERO; batch.iter().product::<usize>() * m * n];
     for (i, (ai, bi)) in matrices(&left).zip(matrices(&right)).enumerate() {
-        multiply(&a[ai * m * k..][..m * k], &b[bi * k * n..][..k * n], &mut c[i * m * n..][..m * n], k, n);
+        multiply(
+            &a[ai * m * k..][..m * k],
+            &b[bi * k * n..][..k * n],
+            &mut c[i * m * n..][..m * n],
+            k,
+            n,
+        );
     }
     Ok(T::write(ty.dtype, &known_dims(ty)?, &c))
 }

@@ -76,10 +76,14 @@ impl Operator for MaxPool {
         let mut results = vec![result(&types[0], &maxima)?];
         if let Some(ty) = types.get(1) {
             let n_out: usize = geometry.output.iter().product();
-            let indices = positions.iter().enumerate().map(|(i, at)| {
-                at.map_or(-1, |at| self.index(i / n_out, at, &geometry.input))
-            });
-            results.push(Tensor::from_slice(&known_dims(ty)?, &indices.collect::<Vec<_>>()));
+            let indices = positions
+                .iter()
+                .enumerate()
+                .map(|(i, at)| at.map_or(-1, |at| self.index(i / n_out, at, &geometry.input)));
+            results.push(Tensor::from_slice(
+                &known_dims(ty)?,
+                &indices.collect::<Vec<_>>(),
+            ));
         }
         Ok(results)
     }

@@ -44,18 +44,29 @@ impl NonMaxSuppression {
         let boxes = number(2, "max_output_boxes_per_class")?.unwrap_or(0.0);
         let overlap = number(3, "iou_threshold")?.unwrap_or(0.0);
         if !(0.0..=1.0).contains(&overlap) {
-            return Err(OpError::Shape(format!("`iou_threshold` is {overlap}, expected 0 to 1")));
+            return Err(OpError::Shape(format!(
+                "`iou_threshold` is {overlap}, expected 0 to 1"
+            )));
         }
         let score = number(4, "score_threshold")?.map(|v| v as f32);
-        Ok(SelectionLimits { boxes: boxes.max(0.0) as usize, overlap: overlap as f32, score })
+        Ok(SelectionLimits {
+            boxes: boxes.max(0.0) as usize,
+            overlap: overlap as f32,
+            score,
+        })
     }
 }
 
 /// The one number of a constant.
 fn constants(tensor: Option<&Tensor>, name: &'static str) -> Result<Option<f64>, OpError> {
-    match tensor.and_then(Tensor::to_f64).ok_or(OpError::NotConstant(name))?[..] {
+    match tensor
+        .and_then(Tensor::to_f64)
+        .ok_or(OpError::NotConstant(name))?[..]
+    {
         [v] => Ok(Some(v)),
-        ref other => Err(OpError::Shape(format!("`{name}` is {other:?}, expected one number"))),
+        ref other => Err(OpError::Shape(format!(
+            "`{name}` is {other:?}, expected one number"
+        ))),
     }
 }
 
@@ -73,11 +84,17 @@ impl Area {
                 let (middle, half) = (numbers[i], numbers[i + 2] / 2.0);
                 (middle - half, middle + half)
             } else {
-                (numbers[i].min(numbers[i + 2]), numbers[i].max(numbers[i + 2]))
+                (
+                    numbers[i].min(numbers[i + 2]),
+                    numbers[i].max(numbers[i + 2]),
+                )
             }
         };
         let (a, b) = (pair(0), pair(1));
-        Self { least: [a.0, b.0], greatest: [a.1, b.1] }
+        Self {
+            least: [a.0, b.0],
+            greatest: [a.1, b.1],
+        }
     }
 
     fn size(&self) -> f64 {
@@ -101,7 +118,11 @@ impl Area {
 /// The boxes that are selected for one class, best first.
 fn select(areas: &[Area], scores: &[f64], limits: &SelectionLimits) -> Vec<usize> {
     let mut order: Vec<usize> = (0..areas.len())
-        .filter(|&i| limits.score.is_none_or(|least| scores[i] > f64::from(least)))
+        .filter(|&i| {
+            limits
+                .score
+                .is_none_or(|least| scores[i] > f64::from(least))
+        })
         .collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     let mut selected: Vec<usize> = vec![];
@@ -109,9 +130,8 @@ fn select(areas: &[Area], scores: &[f64], limits: &SelectionLimits) -> Vec<usize
         if selected.len() >= limits.boxes {
             break;
         }
-        let suppressed = |&s: &usize| {
-            areas[candidate].overlap(&areas[s]) > f64::from(limits.overlap)
-        };
+        let suppressed =
+            |&s: &usize| areas[candidate].overlap(&areas[s]) > f64::from(limits.overlap);
         if !selected.iter().any(suppressed) {
             selected.push(candidate);
         }
@@ -130,16 +150,31 @@ impl Operator for NonMaxSuppression {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         self.limits(cx)?;
         let [instances, boxes, _] = cx.shape(0)?.0.as_slice() else {
-            return Err(OpError::Shape(format!("`boxes` is {}, expected rank 3", cx.input(0)?)));
+            return Err(OpError::Shape(format!(
+                "`boxes` is {}, expected rank 3",
+                cx.input(0)?
+            )));
         };
         let [_, classes, _] = cx.shape(1)?.0.as_slice() else {
-            return Err(OpError::Shape(format!("`scores` is {}, expected rank 3", cx.input(1)?)));
+            return Err(OpError::Shape(format!(
+                "`scores` is {}, expected rank 3",
+                cx.input(1)?
+            )));
         };
-        expect_type(cx, 0, "boxes", DType::F32, &[instances.clone(), boxes.clone(), 4.into()])?;
+        expect_type(
+            cx,
+            0,
+            "boxes",
+            DType::F32,
+            &[instances.clone(), boxes.clone(), 4.into()],
+        )?;
         let scores = [instances.clone(), classes.clone(), boxes.clone()];
         expect_type(cx, 1, "scores", DType::F32, &scores)?;
         let dims = [cx.fresh_dim(), Dim::Known(3)];
-        Ok(vec![TensorType::new(DType::I64, dims.into_iter().collect())])
+        Ok(vec![TensorType::new(
+            DType::I64,
+            dims.into_iter().collect(),
+        )])
     }
 
     fn eval(
@@ -153,8 +188,10 @@ impl Operator for NonMaxSuppression {
         let n_classes = operand(inputs, 1)?.dims()[1];
         let mut triples = vec![];
         for (instance, boxes) in boxes.chunks_exact((4 * n_boxes).max(1)).enumerate() {
-            let areas: Vec<Area> =
-                boxes.chunks_exact(4).map(|b| Area::new(b, self.center_point_box)).collect();
+            let areas: Vec<Area> = boxes
+                .chunks_exact(4)
+                .map(|b| Area::new(b, self.center_point_box))
+                .collect();
             for class in 0..n_classes {
                 let scores = &scores[(instance * n_classes + class) * n_boxes..][..n_boxes];
                 for i in select(&areas, scores, &limits) {

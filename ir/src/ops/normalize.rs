@@ -65,7 +65,8 @@ pub(crate) fn per_channel(
     let t = operand(inputs, i)?;
     let mut dims = vec![1; rank - 1];
     dims[0] = t.n_elements();
-    t.reshaped(&dims).map_err(|e| OpError::Shape(format!("{e:?}")))
+    t.reshaped(&dims)
+        .map_err(|e| OpError::Shape(format!("{e:?}")))
 }
 
 /// Scales and shifts each channel of `y` by operands 1 and 2.
@@ -74,8 +75,12 @@ pub(crate) fn scale_channels(
     dims: &[usize],
     inputs: &[Option<&Tensor>],
 ) -> Result<(), OpError> {
-    combine(y, dims, &per_channel(inputs, 1, dims.len())?, |v, scale| v * scale)?;
-    combine(y, dims, &per_channel(inputs, 2, dims.len())?, |v, bias| v + bias)
+    combine(y, dims, &per_channel(inputs, 1, dims.len())?, |v, scale| {
+        v * scale
+    })?;
+    combine(y, dims, &per_channel(inputs, 2, dims.len())?, |v, bias| {
+        v + bias
+    })
 }
 
 /// Operand 0 `[N, C, D1 … Dn]` standardised in `groups` equal groups of neighbouring channels of each

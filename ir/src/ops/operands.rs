@@ -23,7 +23,10 @@ pub(crate) trait Number: Copy + PartialOrd + 'static {
 }
 
 fn not_real(t: &Tensor) -> OpError {
-    OpError::Type(format!("elements of type {} are no real numbers", t.dtype()))
+    OpError::Type(format!(
+        "elements of type {} are no real numbers",
+        t.dtype()
+    ))
 }
 
 impl Number for f64 {
@@ -55,7 +58,13 @@ impl Number for i128 {
             OpError::Type(format!("elements of type {} are no integers", t.dtype()))
         })?;
         let unsigned = t.dtype() == DType::U64;
-        let widen = |v: i64| if unsigned { i128::from(v as u64) } else { i128::from(v) };
+        let widen = |v: i64| {
+            if unsigned {
+                i128::from(v as u64)
+            } else {
+                i128::from(v)
+            }
+        };
         Ok(values.into_iter().map(widen).collect())
     }
     fn write(dtype: DType, dims: &[usize], values: &[Self]) -> Tensor {
@@ -75,10 +84,7 @@ pub(crate) fn integer_range(dtype: DType) -> (i128, i128) {
 }
 
 /// Operand `i`, which must be there.
-pub(crate) fn operand<'a>(
-    inputs: &[Option<&'a Tensor>],
-    i: usize,
-) -> Result<&'a Tensor, OpError> {
+pub(crate) fn operand<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a Tensor, OpError> {
     optional(inputs, i).ok_or(OpError::MissingInput(i))
 }
 
@@ -124,10 +130,7 @@ pub(crate) fn may_equal(a: &Dim, b: &Dim) -> bool {
 }
 
 /// The type of operand `i`, of a floating-point type.
-pub(crate) fn float_operand<'a>(
-    cx: &InferCx<'a>,
-    i: usize,
-) -> Result<&'a TensorType, OpError> {
+pub(crate) fn float_operand<'a>(cx: &InferCx<'a>, i: usize) -> Result<&'a TensorType, OpError> {
     let ty = cx.input(i)?;
     if ty.dtype.is_float() {
         return Ok(ty);
@@ -149,13 +152,15 @@ pub(crate) fn expect_type(
     let Some(ty) = cx.optional(i) else {
         return Ok(());
     };
-    let fits = ty.shape.rank() == dims.len()
-        && ty.shape.0.iter().zip(dims).all(|(a, b)| may_equal(a, b));
+    let fits =
+        ty.shape.rank() == dims.len() && ty.shape.0.iter().zip(dims).all(|(a, b)| may_equal(a, b));
     if ty.dtype == dtype && fits {
         return Ok(());
     }
     let expected = TensorType::new(dtype, dims.iter().cloned().collect());
-    Err(OpError::Shape(format!("`{name}` is {ty}, expected {expected}")))
+    Err(OpError::Shape(format!(
+        "`{name}` is {ty}, expected {expected}"
+    )))
 }
 
 /// The one type of operands `0..n` that are there, of which operand 0 must be; `allowed` holds for it.
@@ -173,7 +178,11 @@ pub(crate) fn one_type(
 
 /// The number of elements of operand `i`; 0 if it is not there or not known.
 pub(crate) fn n_elements(inputs: &[Option<&TensorType>], i: usize) -> u64 {
-    let n = inputs.get(i).copied().flatten().and_then(|t| t.shape.n_elements());
+    let n = inputs
+        .get(i)
+        .copied()
+        .flatten()
+        .and_then(|t| t.shape.n_elements());
     n.unwrap_or(0) as u64
 }
 

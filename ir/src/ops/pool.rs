@@ -1,8 +1,8 @@
 //! What pooling over sliding windows shares.
 
+use super::OpError;
 use super::operands::{Number, known_dims, operand};
 use super::window::WindowGeometry;
-use super::OpError;
 use crate::infer::InferCx;
 use crate::shape::{Dim, TensorType};
 use crate::tensor::Tensor;

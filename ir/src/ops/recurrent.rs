@@ -1,8 +1,8 @@
 //! What the recurrent operators share: the loop over time steps, around a cell of each one's own.
 
+use super::OpError;
 use super::activation::Activation;
 use super::operands::{Number, expect_type, known_dims, one_type, optional, read, read_optional};
-use super::OpError;
 use crate::infer::InferCx;
 use crate::shape::{Dim, Shape, TensorType};
 use crate::tensor::Tensor;
@@ -129,7 +129,9 @@ impl Settings<'_> {
         names
             .chunks(default.len())
             .map(|pass| {
-                pass.iter().map(|name| Activation::take(name, &mut alphas, &mut betas)).collect()
+                pass.iter()
+                    .map(|name| Activation::take(name, &mut alphas, &mut betas))
+                    .collect()
             })
             .collect()
     }
@@ -163,8 +165,20 @@ pub(crate) fn infer_recurrent<C: Cell>(
     cx.input(1)?;
     expect_type(cx, 1, "W", dtype, &[passes.clone(), rows.clone(), input])?;
     expect_type(cx, 2, "R", dtype, &[passes.clone(), rows, n.into()])?;
-    expect_type(cx, 3, "B", dtype, &[passes.clone(), Dim::Known(2 * C::GATES * n)])?;
-    expect_type(cx, 4, "sequence_lens", DType::I32, std::slice::from_ref(&instances))?;
+    expect_type(
+        cx,
+        3,
+        "B",
+        dtype,
+        &[passes.clone(), Dim::Known(2 * C::GATES * n)],
+    )?;
+    expect_type(
+        cx,
+        4,
+        "sequence_lens",
+        DType::I32,
+        std::slice::from_ref(&instances),
+    )?;
     expect_type(cx, 5, "initial_h", dtype, &state)?;
     if C::HAS_MEMORY {
         expect_type(cx, 6, "initial_c", dtype, &state)?;
@@ -176,7 +190,11 @@ pub(crate) fn infer_recurrent<C: Cell>(
         [steps, passes, instances, n.into()]
     };
     let last = TensorType::new(dtype, state.into_iter().collect());
-    let results = [TensorType::new(dtype, all.into_iter().collect()), last.clone(), last];
+    let results = [
+        TensorType::new(dtype, all.into_iter().collect()),
+        last.clone(),
+        last,
+    ];
     Ok(results.into_iter().take(cx.n_outputs()).collect())
 }
 
@@ -191,11 +209,17 @@ pub(crate) fn eval_recurrent<C: Cell>(
 ) -> Result<Vec<Tensor>, OpError> {
     let dims = known_dims(&types[0])?;
     let n = dims[3];
-    let (steps, passes, instances) =
-        if settings.batch_first { (dims[1], dims[2], dims[0]) } else { (dims[0], dims[1], dims[2]) };
+    let (steps, passes, instances) = if settings.batch_first {
+        (dims[1], dims[2], dims[0])
+    } else {
+        (dims[0], dims[1], dims[2])
+    };
     let (x, w, r): (Vec<f64>, Vec<f64>, Vec<f64>) =
         (read(inputs, 0)?, read(inputs, 1)?, read(inputs, 2)?);
-    let (bias, peepholes) = (read_optional::<f64>(inputs, 3)?, read_optional::<f64>(inputs, 7)?);
+    let (bias, peepholes) = (
+        read_optional::<f64>(inputs, 3)?,
+        read_optional::<f64>(inputs, 7)?,
+    );
     let lengths = lengths(inputs, steps, instances)?;
     let states = passes * instances * n;
     let start = |i| Ok(read_optional::<f64>(inputs, i)?.unwrap_or_else(|| vec![0.0; states]));
@@ -205,10 +229,15 @@ pub(crate) fn eval_recurrent<C: Cell>(
     let rows = C::GATES * n;
     let features = w.len().checked_div(passes * rows).unwrap_or(0);
     let row = |outer: usize, inner: usize, n_outer: usize, n_inner: usize| {
-        if settings.batch_first { inner * n_outer + outer } else { outer * n_inner + inner }
+        if settings.batch_first {
+            inner * n_outer + outer
+        } else {
+            outer * n_inner + inner
+        }
     };
     for (pass, &backward) in settings.direction.passes().iter().enumerate() {
-        let of_pass = |all: &'_ [f64], size: usize| pass * size..(pass * size + size).min(all.len());
+        let of_pass =
+            |all: &'_ [f64], size: usize| pass * size..(pass * size + size).min(all.len());
         let bias = bias.as_ref().map(|b| &b[of_pass(b, 2 * rows)]);
         let weights = Weights {
             n,
@@ -216,7 +245,10 @@ pub(crate) fn eval_recurrent<C: Cell>(
             bias: bias.map_or(&[], |b| &b[rows..]),
             peepholes: peepholes.as_ref().map_or(&[], |p| &p[of_pass(p, 3 * n)]),
             activations: &activations[pass],
-            clip: settings.clip.filter(|clip| !clip.is_nan()).map_or(f64::INFINITY, |c| c.abs().into()),
+            clip: settings
+                .clip
+                .filter(|clip| !clip.is_nan())
+                .map_or(f64::INFINITY, |c| c.abs().into()),
         };
         let input_weights = &w[of_pass(&w, rows * features)];
         for (instance, &length) in lengths.iter().enumerate() {
@@ -241,7 +273,9 @@ pub(crate) fn eval_recurrent<C: Cell>(
         }
     }
     let results = types.iter().zip([y, hidden, memory]);
-    results.map(|(ty, v)| Ok(f64::write(ty.dtype, &known_dims(ty)?, &v))).collect()
+    results
+        .map(|(ty, v)| Ok(f64::write(ty.dtype, &known_dims(ty)?, &v)))
+        .collect()
 }
 
 /// The number of steps of each instance.
@@ -254,9 +288,12 @@ fn lengths(
         return Ok(vec![steps; instances]);
     };
     let length = |v: i128| {
-        usize::try_from(v).ok().filter(|&v| v <= steps).ok_or_else(|| {
-            OpError::Value(format!("`sequence_lens` holds {v}, expected 0 to {steps}"))
-        })
+        usize::try_from(v)
+            .ok()
+            .filter(|&v| v <= steps)
+            .ok_or_else(|| {
+                OpError::Value(format!("`sequence_lens` holds {v}, expected 0 to {steps}"))
+            })
     };
     i128::read(lengths)?.into_iter().map(length).collect()
 }
@@ -264,8 +301,12 @@ fn lengths(
 /// `2 * steps * instances` operations for each weight.
 pub(crate) fn recurrent_flop(inputs: &[Option<&TensorType>]) -> u64 {
     use super::operands::n_elements;
-    let features = inputs[0].and_then(|x| x.shape.0.last()?.known()).unwrap_or(0);
-    let steps = n_elements(inputs, 0).checked_div(features as u64).unwrap_or(0);
+    let features = inputs[0]
+        .and_then(|x| x.shape.0.last()?.known())
+        .unwrap_or(0);
+    let steps = n_elements(inputs, 0)
+        .checked_div(features as u64)
+        .unwrap_or(0);
     let weights = n_elements(inputs, 1).saturating_add(n_elements(inputs, 2));
     steps.saturating_mul(weights).saturating_mul(2)
 }

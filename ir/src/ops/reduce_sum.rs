@@ -1,6 +1,6 @@
 //! Sum along axes.
 
-use super::reduce::{reduce_operator, Fold};
+use super::reduce::{Fold, reduce_operator};
 
 reduce_operator! {
     /// The sum of the elements along the axes in operand 1; of all of them without it.

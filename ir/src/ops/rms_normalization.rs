@@ -2,7 +2,7 @@
 
 use super::layer_normalization::{expect_broadcast_to, trailing_axes};
 use super::normalize::combine;
-use super::operands::{Number, float_operand, known_dims, flops, operand, read};
+use super::operands::{Number, float_operand, flops, known_dims, operand, read};
 use super::reduce::map_axes;
 use super::{Class, OpError, Operator};
 use crate::attributes;
@@ -48,11 +48,16 @@ impl Operator for RMSNormalization {
     ) -> Result<Vec<Tensor>, OpError> {
         let dims = known_dims(&types[0])?;
         let mut y: Vec<f64> = read(inputs, 0)?;
-        map_axes(&mut y, &dims, &trailing_axes(self.axis, dims.len())?, |lane| {
-            let mean = lane.iter().map(|v| v * v).sum::<f64>() / lane.len() as f64;
-            let root = (mean + f64::from(self.epsilon)).sqrt();
-            lane.iter_mut().for_each(|v| *v /= root);
-        });
+        map_axes(
+            &mut y,
+            &dims,
+            &trailing_axes(self.axis, dims.len())?,
+            |lane| {
+                let mean = lane.iter().map(|v| v * v).sum::<f64>() / lane.len() as f64;
+                let root = (mean + f64::from(self.epsilon)).sqrt();
+                lane.iter_mut().for_each(|v| *v /= root);
+            },
+        );
         combine(&mut y, &dims, operand(inputs, 1)?, |v, scale| v * scale)?;
         Ok(vec![f64::write(types[0].dtype, &dims, &y)])
     }

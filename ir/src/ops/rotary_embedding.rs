@@ -66,7 +66,10 @@ impl Operator for RotaryEmbedding {
             None => vec![batch, length, pairs],
             Some(_) => {
                 expect_type(cx, 3, "position_ids", DType::I64, &[batch, length])?;
-                vec![cx.shape(1)?.0.first().cloned().unwrap_or(Dim::Known(0)), pairs]
+                vec![
+                    cx.shape(1)?.0.first().cloned().unwrap_or(Dim::Known(0)),
+                    pairs,
+                ]
             }
         };
         for (i, name) in [(1, "cos_cache"), (2, "sin_cache")] {
@@ -90,18 +93,26 @@ impl Operator for RotaryEmbedding {
         let n_rows = cos.len().checked_div(pairs).unwrap_or(0);
         let row = |token: usize| match &positions {
             None => Ok(token),
-            Some(p) => usize::try_from(p[token]).ok().filter(|&p| p < n_rows).ok_or_else(|| {
-                let position = p[token];
-                OpError::Value(format!("`position_ids` holds {position}, expected 0 to {n_rows} - 1"))
-            }),
+            Some(p) => usize::try_from(p[token])
+                .ok()
+                .filter(|&p| p < n_rows)
+                .ok_or_else(|| {
+                    let position = p[token];
+                    OpError::Value(format!(
+                        "`position_ids` holds {position}, expected 0 to {n_rows} - 1"
+                    ))
+                }),
         };
         let mut y = by_head(x, heads)?;
         for (i, head) in y.chunks_exact_mut(size.max(1)).enumerate() {
             let token = i / (heads * length) * length + i % length;
             let row = row(token)? * pairs;
             for pair in 0..pairs {
-                let (a, b) =
-                    if self.interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + pairs) };
+                let (a, b) = if self.interleaved {
+                    (2 * pair, 2 * pair + 1)
+                } else {
+                    (pair, pair + pairs)
+                };
                 let (cos, sin) = (cos[row + pair], sin[row + pair]);
                 (head[a], head[b]) = (cos * head[a] - sin * head[b], sin * head[a] + cos * head[b]);
             }
@@ -109,7 +120,11 @@ impl Operator for RotaryEmbedding {
         if types[0].shape.rank() == 3 {
             y = swap_middle(&y, heads, length, size);
         }
-        Ok(vec![f64::write(types[0].dtype, &known_dims(&types[0])?, &y)])
+        Ok(vec![f64::write(
+            types[0].dtype,
+            &known_dims(&types[0])?,
+            &y,
+        )])
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], _outputs: &[TensorType]) -> u64 {

@@ -43,7 +43,11 @@ impl TopK {
             let mut order: Vec<usize> = (0..lane.len()).collect();
             order.sort_by(|&a, &b| {
                 let ascending = nan_last(&lane[a], &lane[b]);
-                if self.largest { ascending.reverse() } else { ascending }
+                if self.largest {
+                    ascending.reverse()
+                } else {
+                    ascending
+                }
             });
             order.truncate(k);
             order
@@ -77,13 +81,18 @@ impl Operator for TopK {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.input(0)?;
         if !is_number(x.dtype) {
-            return Err(OpError::Type(format!("operand of type {}, expected a number", x.dtype)));
+            return Err(OpError::Type(format!(
+                "operand of type {}, expected a number",
+                x.dtype
+            )));
         }
         let axis = normalize_axis(self.axis, x.shape.rank())?;
         let k = self.k(cx)?;
         let mut shape = x.shape.clone();
         if shape.dim(axis).known().is_some_and(|n| k > n) {
-            return Err(OpError::Shape(format!("{k} elements along axis {axis} of {shape}")));
+            return Err(OpError::Shape(format!(
+                "{k} elements along axis {axis} of {shape}"
+            )));
         }
         shape.0[axis] = Dim::Known(k);
         let positions = TensorType::new(DType::I64, shape.clone());

@@ -38,24 +38,24 @@ pub struct WindowGeometry {
 }
 
 /// Window attributes as ONNX gives them; empty lists stand for the defaults.
-pub struct WindowAttrs<'a> {
+pub(crate) struct WindowAttrs<'a> {
     /// Window positions.
-    pub kernel: &'a [usize],
+    pub(crate) kernel: &'a [usize],
     /// Strides.
-    pub strides: &'a [i64],
+    pub(crate) strides: &'a [i64],
     /// Dilations.
-    pub dilations: &'a [i64],
+    pub(crate) dilations: &'a [i64],
     /// Begins, then ends.
-    pub pads: &'a [i64],
+    pub(crate) pads: &'a [i64],
     /// Who chooses the padding.
-    pub auto_pad: AutoPad,
+    pub(crate) auto_pad: AutoPad,
     /// Whether a last window that starts inside the padded input but ends beyond it counts.
-    pub ceil: bool,
+    pub(crate) ceil: bool,
 }
 
 impl WindowAttrs<'_> {
     /// The geometry over `input`, the spatial dimensions of the operand.
-    pub fn geometry(&self, input: &[usize]) -> Result<WindowGeometry, OpError> {
+    pub(crate) fn geometry(&self, input: &[usize]) -> Result<WindowGeometry, OpError> {
         let n = self.kernel.len();
         if input.len() != n {
             return Err(OpError::Shape(format!(
@@ -147,7 +147,9 @@ impl WindowGeometry {
         };
         let n_out: usize = self.output.iter().product();
         let windows = (0..n_out).map(|o| crate::eval::unravel(o, &self.output));
-        windows.map(|out| out.iter().enumerate().map(|(d, &o)| taps(d, o)).product()).collect()
+        windows
+            .map(|out| out.iter().enumerate().map(|(d, &o)| taps(d, o)).product())
+            .collect()
     }
 }
 
@@ -165,7 +167,11 @@ pub(crate) fn numbers(
     if given.is_empty() {
         return Ok(vec![default; len]);
     }
-    let number = |&v: &i64| usize::try_from(v).ok().filter(|v| (least..=LIMIT).contains(v));
+    let number = |&v: &i64| {
+        usize::try_from(v)
+            .ok()
+            .filter(|v| (least..=LIMIT).contains(v))
+    };
     let numbers: Option<Vec<usize>> = given.iter().map(number).collect();
     numbers.filter(|list| list.len() == len).ok_or_else(|| {
         OpError::Shape(format!(
@@ -194,7 +200,9 @@ pub(crate) fn split_spatial(shape: &Shape) -> Result<(Dim, Dim, Vec<usize>), OpE
         ))
     })?;
     if spatial.iter().any(|&d| d > LIMIT) {
-        return Err(OpError::Unsupported(format!("spatial dimensions of {shape} beyond {LIMIT}")));
+        return Err(OpError::Unsupported(format!(
+            "spatial dimensions of {shape} beyond {LIMIT}"
+        )));
     }
     Ok((shape.dim(0).clone(), shape.dim(1).clone(), spatial))
 }

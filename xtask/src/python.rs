@@ -1,0 +1,45 @@
+//! Python wheels that tests compare with, installed below target/.
+
+use crate::{run, target, Failed};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// ONNX Runtime, whose library is the reference for whole models, and `onnx`, whose wheel carries
+/// the operators' conformance cases.
+const WHEELS: [&str; 3] = ["onnxruntime==1.31.1", "onnx==1.22.0", "numpy"];
+
+/// What was installed.
+pub struct Wheels {
+    /// The folder that holds the packages.
+    pub site: PathBuf,
+    /// ONNX Runtime's library.
+    pub onnxruntime: PathBuf,
+}
+
+/// Installs the wheels unless they are there.
+pub fn wheels() -> Result<Wheels, Failed> {
+    let site = target().join("python");
+    if library(&site).is_none() || !site.join("onnx").is_dir() {
+        eprintln!("Installing {} below {}", WHEELS.join(", "), site.display());
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(["--root-user-action", "ignore", "--upgrade", "--target"]).arg(&site).args(WHEELS);
+        run(&mut pip)?;
+    }
+    let onnxruntime = library(&site).ok_or_else(|| {
+        Failed(format!("no libonnxruntime.so below {}", site.display()))
+    })?;
+    Ok(Wheels { site, onnxruntime })
+}
+
+fn library(site: &Path) -> Option<PathBuf> {
+    let folder = site.join("onnxruntime").join("capi");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("libonnxruntime.so")))
+        .collect();
+    found.sort();
+    found.pop()
+}

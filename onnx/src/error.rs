@@ -2,7 +2,12 @@
 
 use crate::budget::BudgetError;
 use crate::external::ExternalError;
+use crate::import::{
+    AttributeError, BindError, GraphProblem, InlineError, InputError, UnsupportedOperator,
+    UpgradeError,
+};
 use crate::tensor::TensorError;
+use ir::{DType, OpError};
 use std::io;
 
 /// Why a model can't be read.
@@ -42,6 +47,92 @@ pub enum OnnxError {
         /// Why.
         source: TensorError,
     },
+    /// Calls of the model's own functions can't be resolved.
+    #[error("{file}: functions can't be inlined")]
+    Inline {
+        /// The file.
+        file: String,
+        /// Why.
+        source: InlineError,
+    },
+    /// Values and nodes that don't make a graph: every violation.
+    #[error("{file} breaks the rules of a graph{}", lines(problems))]
+    Graph {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        problems: Vec<GraphProblem>,
+    },
+    /// Operators that dlirc doesn't have: all of them.
+    #[error("{file} uses operators that are not supported{}", lines(operators))]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// The operators, with the nodes that use them.
+        operators: Vec<UnsupportedOperator>,
+    },
+    /// An input is refused.
+    #[error("{file}: input {input:?} is refused")]
+    Input {
+        /// The file.
+        file: String,
+        /// The input.
+        input: String,
+        /// Why.
+        source: InputError,
+    },
+    /// A shape that the user gives is refused.
+    #[error("{file}: the shape given for {name:?} is refused")]
+    Bind {
+        /// The file.
+        file: String,
+        /// What it is given for.
+        name: String,
+        /// Why.
+        source: BindError,
+    },
+    /// A node is refused.
+    #[error("{file}: node {node:?} ({operator}, opset {opset}) is refused")]
+    Node {
+        /// The file.
+        file: String,
+        /// The node.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// The version that it was written for.
+        opset: i64,
+        /// Why.
+        source: Box<NodeError>,
+    },
+    /// An output has another element type than the file says.
+    #[error("{file}: output {output:?} is of {found}, and the file says {declared}")]
+    Output {
+        /// The file.
+        file: String,
+        /// The output.
+        output: String,
+        /// The type in the file.
+        declared: DType,
+        /// The type that the nodes give.
+        found: DType,
+    },
+}
+
+/// Why a node is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// An attribute can't be read.
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
+    /// The operator refuses what it is given.
+    #[error(transparent)]
+    Operator(#[from] UpgradeError),
+}
+
+/// One line each.
+fn lines(items: &[impl std::fmt::Display]) -> String {
+    items.iter().map(|item| format!("\n  {item}")).collect()
 }
 
 impl OnnxError {
@@ -60,7 +151,34 @@ impl OnnxError {
                 Some("if the file is trusted, move large constants into raw data or external files")
             }
             OnnxError::Tensor { source, .. } => tensor_help(source),
+            OnnxError::Unsupported { .. } => {
+                Some("export the model with other operators, for an opset from 7 to 23")
+            }
+            OnnxError::Input {
+                source: InputError::NoShape,
+                ..
+            } => Some("give the shape: --shape INPUT=DIMS"),
+            OnnxError::Node { source, .. } => node_help(source),
+            OnnxError::Inline { .. }
+            | OnnxError::Graph { .. }
+            | OnnxError::Input { .. }
+            | OnnxError::Bind { .. }
+            | OnnxError::Output { .. } => None,
         }
+    }
+}
+
+fn node_help(error: &NodeError) -> Option<&'static str> {
+    match error {
+        NodeError::Operator(UpgradeError::Operator(OpError::NotConstant(_))) => Some(
+            "if it depends on a dimension that the model leaves open, give that: --shape NAME=DIMS",
+        ),
+        NodeError::Operator(
+            UpgradeError::Operator(_)
+            | UpgradeError::Attribute(_)
+            | UpgradeError::UnknownTensors { .. },
+        )
+        | NodeError::Attribute(_) => None,
     }
 }
 

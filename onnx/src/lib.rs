@@ -11,13 +11,15 @@
 pub mod budget;
 mod error;
 pub mod external;
+pub mod import;
 pub mod proto;
 pub mod source;
 pub mod tensor;
 pub mod wire;
 
 pub use budget::Budget;
-pub use error::OnnxError;
+pub use error::{NodeError, OnnxError};
+pub use import::{Imported, ReadOptions, read, read_source};
 pub use source::Source;
 
 use prost::Message;

@@ -213,7 +213,10 @@ fn data_fields(t: &TensorProto) -> impl Iterator<Item = Place> {
             Place::External,
             t.data_location == Some(DATA_LOCATION_EXTERNAL),
         ),
-        (Place::Raw, t.raw_data.as_ref().is_some_and(|d| !d.is_empty())),
+        (
+            Place::Raw,
+            t.raw_data.as_ref().is_some_and(|d| !d.is_empty()),
+        ),
         (Place::Floats, !t.float_data.is_empty()),
         (Place::Ints, !t.int32_data.is_empty()),
         (Place::Strings, !t.string_data.is_empty()),

@@ -1,6 +1,6 @@
 //! Broadcasting to a shape.
 
-use super::view::shape_operand;
+use super::view::{list_length, shape_operand};
 use super::{Class, OpError, Operator, ViewStep};
 use crate::attrs::attrs_by_macro;
 use crate::infer::{InferCx, broadcast};
@@ -17,15 +17,15 @@ attributes! {
 impl Expand {
     fn shape(&self, cx: &InferCx<'_>) -> Result<Shape, OpError> {
         let x = cx.shape(0)?;
-        let target = shape_operand(cx, 1, "shape")?;
         if cx.constant(1).is_some() {
-            return broadcast(x, &target);
+            return broadcast(x, &shape_operand(cx, 1, "shape")?);
         }
-        // The target's dimensions are fresh: only those of `x` that are not 1 are sure to stay.
-        let rank = x.rank().max(target.rank());
+        // Of the target only the rank is known: dimensions of `x` that are not 1 are sure to stay.
+        let target = list_length(cx, 1, "shape")?;
+        let rank = x.rank().max(target);
         let dim = |i: usize| match (i + x.rank()).checked_sub(rank).map(|j| x.dim(j)) {
             Some(Dim::Known(n)) if *n != 1 => Dim::Known(*n),
-            Some(own) if i + target.rank() < rank => own.clone(),
+            Some(own) if i + target < rank => own.clone(),
             _ => cx.fresh_dim(),
         };
         Ok((0..rank).map(dim).collect())

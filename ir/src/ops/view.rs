@@ -24,6 +24,21 @@ pub enum ViewStep {
     Broadcast(Vec<usize>),
 }
 
+/// How many integers operand `i`, a list, holds.
+pub(crate) fn list_length(
+    cx: &InferCx<'_>,
+    i: usize,
+    name: &'static str,
+) -> Result<usize, OpError> {
+    let ty = cx.input(i)?;
+    if ty.shape.rank() != 1 || !ty.dtype.is_integer() {
+        return Err(OpError::Type(format!(
+            "`{name}` of type {ty}, expected a list of integers"
+        )));
+    }
+    ty.shape.dim(0).known().ok_or(OpError::NotConstant(name))
+}
+
 /// The shape that operand `i`, a list of dimensions, spells out; dimensions known only at run
 /// time where it is computed then.
 pub(crate) fn shape_operand(
@@ -31,21 +46,15 @@ pub(crate) fn shape_operand(
     i: usize,
     name: &'static str,
 ) -> Result<Shape, OpError> {
-    let ty = cx.input(i)?;
-    if ty.shape.rank() != 1 || !ty.dtype.is_integer() {
-        return Err(OpError::Type(format!(
-            "`{name}` of type {ty}, expected a list of integers"
-        )));
-    }
-    if let Some(dims) = cx.ints(i) {
-        let dim = |&d: &i64| {
-            let known = usize::try_from(d).map(Dim::Known);
-            known.map_err(|_| OpError::Shape(format!("`{name}` holds the dimension {d}")))
-        };
-        return dims.iter().map(dim).collect();
-    }
-    let rank = ty.shape.dim(0).known().ok_or(OpError::NotConstant(name))?;
-    Ok((0..rank).map(|_| cx.fresh_dim()).collect())
+    let rank = list_length(cx, i, name)?;
+    let Some(dims) = cx.ints(i) else {
+        return Ok((0..rank).map(|_| cx.fresh_dim()).collect());
+    };
+    let dim = |&d: &i64| {
+        let known = usize::try_from(d).map(Dim::Known);
+        known.map_err(|_| OpError::Shape(format!("`{name}` holds the dimension {d}")))
+    };
+    dims.iter().map(dim).collect()
 }
 
 /// The number of elements under `dims`: a symbol where the others are 1, else fresh if one is not known.

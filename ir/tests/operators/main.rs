@@ -9,6 +9,7 @@
 //! -> f32[2,1] = 2 5              a result; where an operand has no content, only its type
 //! ```
 //!
+//! `-> -` is a result that the case does not look at;
 //! `!! text` in place of results: typing or evaluation fails, and the message contains the text.
 
 mod cases;
@@ -25,9 +26,13 @@ macro_rules! case_files {
 case_files! {
     attention,
     contract,
+    elementwise,
     library,
+    movement,
     normalize,
     recurrent,
     reduce,
+    resize,
+    views,
     window,
 }

@@ -1,7 +1,7 @@
 //! What sums of products share.
 
 use super::OpError;
-use super::operands::{Number, may_equal};
+use super::operands::{Number, may_equal, read_optional};
 use crate::DType;
 use crate::shape::Dim;
 use crate::tensor::Tensor;
@@ -25,6 +25,19 @@ pub(crate) fn transposed<T: Number>(matrix: &[T], columns: usize) -> Vec<T> {
     (0..columns)
         .flat_map(|column| matrix.iter().skip(column).step_by(columns).copied())
         .collect()
+}
+
+/// `planes` planes of `size` elements, each filled with operand 2's number for its channel, or with 0.
+pub(crate) fn biased_planes(
+    inputs: &[Option<&Tensor>],
+    planes: usize,
+    size: usize,
+) -> Result<Vec<f64>, OpError> {
+    let Some(bias) = read_optional::<f64>(inputs, 2)? else {
+        return Ok(vec![0.0; planes * size]);
+    };
+    let planes = (0..planes).map(|plane| bias[plane % bias.len()]);
+    Ok(planes.flat_map(|b| std::iter::repeat_n(b, size)).collect())
 }
 
 /// Refuses different numbers of elements along a dimension that two operands are summed over.

@@ -1,6 +1,7 @@
 //! Convolution over any number of spatial dimensions.
 
-use super::contract::n_groups;
+use super::contract::{biased_planes, multiply, n_groups};
+use super::operands::{Number, expect_type, flops, known_dims, n_elements, operand, read};
 use super::window::{AutoPad, WindowAttrs, WindowGeometry, split_spatial};
 use super::{Class, OpError, Operator};
 use crate::attributes;
@@ -93,14 +94,7 @@ impl Operator for Conv {
                 w.shape
             )));
         }
-        if let Some(b) = cx.optional(2)
-            && (b.dtype != x.dtype || b.shape.0[..] != [w.shape.dim(0).clone()])
-        {
-            return Err(OpError::Shape(format!(
-                "bias of type {b} for weight {}",
-                w.shape
-            )));
-        }
+        expect_type(cx, 2, "B", x.dtype, &w.shape.0[..1])?;
         let mut dims = vec![x.shape.dim(0).clone(), w.shape.dim(0).clone()];
         dims.extend(geometry.output.iter().map(|&d| Dim::Known(d)));
         Ok(vec![TensorType::new(x.dtype, dims.into_iter().collect())])
@@ -111,54 +105,37 @@ impl Operator for Conv {
         inputs: &[Option<&Tensor>],
         types: &[TensorType],
     ) -> Result<Vec<Tensor>, OpError> {
-        let (x, w) = (
-            inputs[0].ok_or(OpError::MissingInput(0))?,
-            inputs[1].ok_or(OpError::MissingInput(1))?,
-        );
+        let (x, w) = (operand(inputs, 0)?, operand(inputs, 1)?);
         let geometry = self.geometry(&x.ty(), &w.ty())?;
-        let dims = types[0]
-            .shape
-            .dims()
-            .ok_or_else(|| OpError::Shape("unknown shape".into()))?;
-        let (n, m, c_group) = (dims[0], dims[1], w.dims()[1]);
-        let (groups, c) = (self.groups()?, x.dims()[1]);
+        let dims = known_dims(&types[0])?;
+        let (n, m, c_group, groups) = (dims[0], dims[1], w.dims()[1], self.groups()?);
         let positions = |d: &[usize]| -> usize { d.iter().product() };
-        let (n_in, n_out, n_kernel) = (
-            positions(&geometry.input),
-            positions(&geometry.output),
-            positions(&geometry.kernel),
-        );
-        let float = |t: &Tensor| {
-            t.to_f64()
-                .ok_or_else(|| OpError::Type("complex operand".into()))
-        };
-        let (xs, ws) = (float(x)?, float(w)?);
-        let mut y = vec![0.0; n * m * n_out];
-        if let Some(b) = inputs.get(2).copied().flatten() {
-            let b = float(b)?;
-            for (i, v) in y.iter_mut().enumerate() {
-                *v = b[i / n_out % m];
+        let (n_in, n_out) = (positions(&geometry.input), positions(&geometry.output));
+        let n_kernel = positions(&geometry.kernel);
+        let (xs, ws): (Vec<f64>, Vec<f64>) = (read(inputs, 0)?, read(inputs, 1)?);
+        let mut y = biased_planes(inputs, n * m, n_out)?;
+        // One tap of the window is a product of matrices: its weights, and the elements that it meets.
+        let mut met = vec![0.0; c_group * n_out];
+        for (tap, pairs) in geometry.pairs_by_tap().iter().enumerate() {
+            let weights: Vec<f64> = ws.iter().skip(tap).step_by(n_kernel).copied().collect();
+            for part in 0..n * groups {
+                met.fill(0.0);
+                for (channel, row) in met.chunks_exact_mut(n_out).enumerate() {
+                    let plane = (part * c_group + channel) * n_in;
+                    pairs.iter().for_each(|&(o, i)| row[o] = xs[plane + i]);
+                }
+                let size = m / groups * n_out;
+                let rows = m / groups * c_group;
+                let weights = &weights[part % groups * rows..][..rows];
+                multiply(weights, &met, &mut y[part * size..][..size], c_group, n_out);
             }
         }
-        geometry.visit(|o, k, i| {
-            for (batch, out) in (0..n).flat_map(|b| (0..m).map(move |out| (b, out))) {
-                let first = out / (m / groups) * c_group;
-                let sum: f64 = (0..c_group)
-                    .map(|j| {
-                        xs[(batch * c + first + j) * n_in + i]
-                            * ws[(out * c_group + j) * n_kernel + k]
-                    })
-                    .sum();
-                y[(batch * m + out) * n_out + o] += sum;
-            }
-        });
-        Ok(vec![Tensor::from_f64(types[0].dtype, &dims, &y)])
+        Ok(vec![f64::write(types[0].dtype, &dims, &y)])
     }
 
     fn flop(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> u64 {
-        let per_output = inputs[1]
-            .and_then(|w| Some(w.shape.n_elements()? / w.shape.dim(0).known()?.max(1)))
-            .unwrap_or(0);
-        2 * per_output as u64 * outputs[0].shape.n_elements().unwrap_or(0) as u64
+        let channels = inputs[1].and_then(|w| w.shape.dim(0).known()).unwrap_or(0);
+        let per_output = n_elements(inputs, 1) / channels.max(1) as u64;
+        flops(per_output.saturating_mul(2), &[outputs.first()], 0)
     }
 }

@@ -1,8 +1,8 @@
 //! Transposed convolution over any number of spatial dimensions.
 
-use super::contract::n_groups;
+use super::contract::{biased_planes, multiply, n_groups, transposed};
 use super::operands::{
-    Number, expect_type, flops, known_dims, n_elements, one_type, operand, read, read_optional,
+    Number, expect_type, flops, known_dims, n_elements, one_type, operand, read,
 };
 use super::window::{AutoPad, WindowGeometry, kernel, numbers, split_spatial};
 use super::{Class, OpError, Operator};
@@ -157,28 +157,30 @@ impl Operator for ConvTranspose {
         let geometry = self.geometry(&x.ty(), &w.ty())?;
         let dims = known_dims(&types[0])?;
         let (n, m) = (dims[0], dims[1]);
-        let (c, m_group) = (x.dims()[1], w.dims()[1]);
-        let c_group = c / self.groups()?;
+        let (groups, m_group) = (self.groups()?, w.dims()[1]);
+        let c_group = x.dims()[1] / groups;
         let positions = |d: &[usize]| -> usize { d.iter().product() };
         let (n_x, n_y) = (positions(&geometry.output), positions(&geometry.input));
         let n_kernel = positions(&geometry.kernel);
         let (xs, ws): (Vec<f64>, Vec<f64>) = (read(inputs, 0)?, read(inputs, 1)?);
-        let mut y = vec![0.0; n * m * n_y];
-        if let Some(b) = read_optional::<f64>(inputs, 2)? {
-            for (plane, out) in y.chunks_exact_mut(n_y.max(1)).enumerate() {
-                out.fill(b[plane % m]);
-            }
-        }
-        geometry.visit(|at_x, tap, at_y| {
-            for (batch, channel) in (0..n).flat_map(|b| (0..c).map(move |c| (b, c))) {
-                let first = channel / c_group * m_group;
-                let v = xs[(batch * c + channel) * n_x + at_x];
-                for out in 0..m_group {
-                    y[(batch * m + first + out) * n_y + at_y] +=
-                        v * ws[(channel * m_group + out) * n_kernel + tap];
+        let mut y = biased_planes(inputs, n * m, n_y)?;
+        // One tap of the window is a product of matrices, whose elements it adds to the result.
+        for (tap, pairs) in geometry.pairs_by_tap().iter().enumerate() {
+            let weights: Vec<f64> = ws.iter().skip(tap).step_by(n_kernel).copied().collect();
+            for part in 0..n * groups {
+                let rows = c_group * m_group;
+                let weights = transposed(&weights[part % groups * rows..][..rows], m_group);
+                let from = &xs[part * c_group * n_x..][..c_group * n_x];
+                let mut added = vec![0.0; m_group * n_x];
+                multiply(&weights, from, &mut added, c_group, n_x);
+                for (channel, row) in added.chunks_exact(n_x).enumerate() {
+                    let plane = (part * m_group + channel) * n_y;
+                    pairs
+                        .iter()
+                        .for_each(|&(at_x, at_y)| y[plane + at_y] += row[at_x]);
                 }
             }
-        });
+        }
         Ok(vec![f64::write(types[0].dtype, &dims, &y)])
     }
 

@@ -4,7 +4,7 @@ use crate::attrs::{Attr, AttrField};
 
 /// The order p of a norm `(sum of |x|^p)^(1/p)`, at least 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NormOrder(u32);
+pub struct NormOrder(i32);
 
 impl NormOrder {
     /// The Euclidean norm's.
@@ -12,12 +12,12 @@ impl NormOrder {
 
     /// The order.
     pub fn get(self) -> u32 {
-        self.0
+        self.0.unsigned_abs()
     }
 
     /// `|v|^p`.
     pub(crate) fn power(self, v: f64) -> f64 {
-        v.abs().powi(self.0 as i32)
+        v.abs().powi(self.0)
     }
 
     /// The p-th root.
@@ -35,7 +35,7 @@ impl AttrField for NormOrder {
     const EXPECTED: &'static str = "an integer of at least 1";
     fn from_attr(attr: &Attr) -> Option<Self> {
         match attr {
-            Attr::Int(p) => u32::try_from(*p).ok().filter(|&p| p > 0).map(Self),
+            Attr::Int(p) => i32::try_from(*p).ok().filter(|&p| p > 0).map(Self),
             _ => None,
         }
     }

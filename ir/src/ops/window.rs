@@ -138,6 +138,13 @@ impl WindowGeometry {
         }
     }
 
+    /// For each window position in row-major order, the pairs of output and input positions that it joins.
+    pub(crate) fn pairs_by_tap(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut pairs = vec![vec![]; self.kernel.iter().product()];
+        self.visit(|o, k, i| pairs[k].push((o, i)));
+        pairs
+    }
+
     /// For each output position in row-major order, how many window positions hit the padded input.
     pub fn taps_in_padding(&self) -> Vec<usize> {
         let taps = |d: usize, o: usize| {

@@ -6,7 +6,7 @@ use ir::{Class, Graph, NodeId, Op, RegionKind, StorageOrder, ValueId};
 use kernels::Layout;
 
 /// Where a value shall lie that does not get storage of its own.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Arranged {
     /// Nothing was decided.
     Own,
@@ -18,6 +18,8 @@ pub(super) enum Arranged {
     },
     /// In the storage of output `n` of the model.
     Output(usize),
+    /// In storage of its own, dense in this order of its dimensions.
+    Permuted(Vec<usize>),
 }
 
 /// For each value of `graph`, where it shall lie.
@@ -31,7 +33,23 @@ pub(super) fn arrange(graph: &Graph) -> Vec<Arranged> {
             slices(graph, node, concat.axis, &written, &mut arranged);
         }
     }
+    transposed(graph, &written, &mut arranged);
     arranged
+}
+
+/// A result that is only read transposed lies the way its reader sees it, so that a reshape after
+/// the transpose moves nothing.
+fn transposed(graph: &Graph, written: &[bool], arranged: &mut [Arranged]) {
+    let users = graph.users();
+    for (v, value) in graph.values.iter() {
+        let [user] = users[v.index()][..] else { continue };
+        let Op::Transpose(transpose) = &graph.nodes[user].op else { continue };
+        if written[v.index()] && arranged[v.index()] == Arranged::Own && !graph.is_output(v) {
+            if let Ok(permutation) = transpose.permutation(value.ty.shape.rank()) {
+                arranged[v.index()] = Arranged::Permuted(permutation);
+            }
+        }
+    }
 }
 
 /// Values that a kernel writes and that may therefore lie anywhere.

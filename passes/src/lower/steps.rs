@@ -161,7 +161,7 @@ impl Lowering<'_> {
     /// Decides where a result lies.
     fn make_place(&mut self, v: ValueId) -> Result<Place, LowerError> {
         let dims = self.dims(v)?;
-        let place = match self.arranged[v.index()] {
+        let place = match self.arranged[v.index()].clone() {
             Arranged::Own => Place {
                 storage: self.storage(StorageKind::Scratch, v)?,
                 layout: Layout::dense(&dims, self.graph.values[v].storage),
@@ -170,6 +170,16 @@ impl Lowering<'_> {
                 storage: self.draft.outputs[n],
                 layout: Layout::dense(&dims, StorageOrder::RowMajor),
             },
+            Arranged::Permuted(order) => {
+                let permuted: Vec<u64> = order.iter().map(|&d| dims[d]).collect();
+                let dense = Layout::dense(&permuted, StorageOrder::RowMajor);
+                let mut strides = vec![0; dims.len()];
+                for (&d, &stride) in order.iter().zip(&dense.strides) {
+                    strides[d] = stride;
+                }
+                let storage = self.storage(StorageKind::Scratch, v)?;
+                Place { storage, layout: Layout { offset: 0, dims, strides } }
+            }
             Arranged::Slice { of, axis, start } => {
                 let whole = self.place(of)?;
                 Place { storage: whole.storage, layout: part(&whole.layout, axis, start, &dims) }
@@ -214,8 +224,10 @@ impl Lowering<'_> {
         let inside = |n: &NodeId| nodes.contains(n);
         let mut stored = vec![];
         for &n in nodes {
+            // A library kernel writes every result, read or not.
+            let all = self.graph.nodes[n].op.class() == ir::Class::Library;
             for &v in &self.graph.nodes[n].outputs {
-                if self.graph.is_output(v) || self.users(v).iter().any(|u| !inside(u)) {
+                if all || self.graph.is_output(v) || self.users(v).iter().any(|u| !inside(u)) {
                     stored.push(v);
                 }
             }

@@ -62,8 +62,8 @@ impl Operator for DepthToSpace {
         let dims = vec![
             n.clone(),
             over(c, b * b, cx)?,
-            times(h, &side, cx),
-            times(w, &side, cx),
+            times(h, &side, cx)?,
+            times(w, &side, cx)?,
         ];
         Ok(vec![TensorType::new(cx.dtype(0)?, Shape(dims))])
     }

@@ -33,7 +33,7 @@ impl Flatten {
             )));
         }
         let (rows, columns) = x.0.split_at(axis as usize);
-        Ok(Shape(vec![product(rows, cx), product(columns, cx)]))
+        Ok(Shape(vec![product(rows, cx)?, product(columns, cx)?]))
     }
 }
 

@@ -293,6 +293,14 @@ impl Op {
         let types: Vec<_> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
         let types: Vec<_> = types.iter().map(Option::as_ref).collect();
         let results = self.infer(&InferCx::new(&types, inputs, n_outputs))?;
+        let too_large = |t: &&TensorType| {
+            t.shape.dims().is_some() && t.n_bytes().is_none_or(|n| n > isize::MAX as usize)
+        };
+        if let Some(ty) = results.iter().find(too_large) {
+            return Err(OpError::Value(format!(
+                "a result of type {ty} is beyond any memory"
+            )));
+        }
         self.eval_unchecked(inputs, &results)
     }
 

@@ -32,7 +32,7 @@ impl Operator for SpaceToDepth {
         let [n, c, h, w] = image(cx)?;
         let dims = vec![
             n.clone(),
-            times(c, &Dim::Known(b * b), cx),
+            times(c, &Dim::Known(b * b), cx)?,
             over(h, b, cx)?,
             over(w, b, cx)?,
         ];

@@ -96,7 +96,7 @@ impl Operator for Split {
         let (axis, parts) = self.parts(cx).ok()?;
         let parts: Vec<usize> = parts.iter().map(Dim::known).collect::<Option<_>>()?;
         let mut starts = vec![0; dims.len()];
-        starts[axis] = parts[..output].iter().sum();
+        starts[axis] = parts.get(..output)?.iter().sum();
         dims[axis] = *parts.get(output)?;
         Some(vec![ViewStep::Slice {
             steps: vec![1; dims.len()],

@@ -50,7 +50,8 @@ impl Operator for Tile {
         let shape = match self.repeats(cx)? {
             Some(repeats) => {
                 let both = x.shape.0.iter().zip(repeats);
-                both.map(|(d, r)| times(d, &Dim::Known(r), cx)).collect()
+                both.map(|(d, r)| times(d, &Dim::Known(r), cx))
+                    .collect::<Result<_, _>>()?
             }
             None => Shape(x.shape.0.iter().map(|_| cx.fresh_dim()).collect()),
         };

@@ -58,18 +58,21 @@ pub(crate) fn shape_operand(
 }
 
 /// The number of elements under `dims`: a symbol where the others are 1, else fresh if one is not known.
-pub(crate) fn product(dims: &[Dim], cx: &InferCx<'_>) -> Dim {
-    dims.iter().fold(Dim::Known(1), |n, d| times(&n, d, cx))
+pub(crate) fn product(dims: &[Dim], cx: &InferCx<'_>) -> Result<Dim, OpError> {
+    dims.iter().try_fold(Dim::Known(1), |n, d| times(&n, d, cx))
 }
 
 /// The product of two dimensions; fresh if it has no name.
-pub(crate) fn times(a: &Dim, b: &Dim, cx: &InferCx<'_>) -> Dim {
-    match (a, b) {
-        (Dim::Known(a), Dim::Known(b)) => Dim::Known(a.saturating_mul(*b)),
+pub(crate) fn times(a: &Dim, b: &Dim, cx: &InferCx<'_>) -> Result<Dim, OpError> {
+    Ok(match (a, b) {
         (Dim::Known(0), _) | (_, Dim::Known(0)) => Dim::Known(0),
         (Dim::Known(1), d) | (d, Dim::Known(1)) => d.clone(),
+        (Dim::Known(a), Dim::Known(b)) => Dim::Known(
+            a.checked_mul(*b)
+                .ok_or_else(|| OpError::Shape(format!("a dimension of {a} times {b} elements")))?,
+        ),
         _ => cx.fresh_dim(),
-    }
+    })
 }
 
 /// `dim / by`, which must leave no remainder; fresh if `dim` is not known.

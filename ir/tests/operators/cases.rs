@@ -17,10 +17,11 @@ struct Case<'a> {
     operands: Vec<Option<Value>>,
     results: Vec<Option<Value>>,
     error: Option<&'a str>,
+    flop: Option<u64>,
 }
 
 /// Checks every case of a file; reports all that fail.
-pub fn check(text: &str) {
+pub(crate) fn check(text: &str) {
     let cases = parse(text);
     assert!(!cases.is_empty(), "a file without cases");
     let failures: Vec<String> = cases
@@ -186,11 +187,14 @@ fn parse(text: &str) -> Vec<Case<'_>> {
                 operands,
                 results,
                 error: None,
+                flop: None,
             });
         } else if let Some(case) = cases.last_mut() {
             let here = || format!("line {}: {line}", i + 1);
             if let Some(error) = line.strip_prefix("!! ") {
                 case.error = Some(error);
+            } else if let Some(flop) = line.strip_prefix("@ ") {
+                case.flop = Some(flop.parse().unwrap_or_else(|_| panic!("{}", here())));
             } else if let Some(result) = line.strip_prefix("-> ") {
                 case.results
                     .push(parse_optional(result).unwrap_or_else(|| panic!("{}", here())));

@@ -4,11 +4,16 @@
 //! kernels as specs ([`spec`]), and steps that apply kernels to buffers and weights. It knows
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
+mod describe;
+pub mod dot;
 pub mod dtype;
 pub mod file;
+pub mod flow;
 pub mod plan;
 pub mod spec;
+pub mod stats;
 pub mod tape;
+pub mod text;
 pub mod validate;
 
 pub use dtype::DType;

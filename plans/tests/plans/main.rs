@@ -5,6 +5,7 @@
 extern crate dlirc_plans as plans;
 
 mod file;
+mod forms;
 mod interleavings;
 mod random_plans;
 mod samples;

@@ -110,6 +110,7 @@ impl Gemm {
             output,
             epilogue,
             batch: 0,
+            first_column: 0,
         };
         // SAFETY: the caller's promises; `new` chose a level that the processor has.
         unsafe { product.run(pool, scratch) }

@@ -1,6 +1,7 @@
 //! The CPU.
 
 pub(crate) mod exec;
+pub mod conv;
 pub mod gemm;
 pub mod level;
 pub mod pool;

@@ -169,6 +169,7 @@ impl BatchGemm {
             },
             epilogue,
             batch: i,
+            first_column: 0,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Cuts a product into tasks, blocks and tiles.
 
-use super::epilogue::{Epilogue, FinishedTile};
+use super::epilogue::{Activation, Epilogue, FinishedTile};
 use super::kernel::{self, MAX_MR, Tile, TileFn};
 use super::pack::{Panel, Panels};
+use crate::cpu::level::Level;
 use crate::cpu::pool::{Pool, PoolError};
 
-/// Rows of A that a task works on at a time; every tile height divides it but the portable ones
-/// that need not. Their pointers and their part of C fit into the first two caches.
+/// Rows of A that a task works on at a time: their pointers and their part of C fit into the
+/// first two caches.
 const BLOCK_ROWS: usize = 96;
 
 /// Floats of a block of a panel of B: with a block of A it fits into a second-level cache.
@@ -69,10 +70,39 @@ pub enum Output {
         /// Floats from one column to the next.
         column_stride: usize,
     },
+    /// Rows of consecutive floats at the nodes of a grid: row `((n * D + d) * H + h) * W + w`
+    /// is node `first + n * strides[0] + d * strides[1] + h * strides[2] + w * strides[3]` of the
+    /// whole. A residual has rows for all nodes; `finish` is told the node as its row.
+    Grid {
+        /// Node 0 of the whole.
+        data: *mut f32,
+        /// The node of row 0.
+        first: usize,
+        /// D, H and W.
+        sizes: [usize; 3],
+        /// Nodes from one row to the next in each dimension.
+        strides: [usize; 4],
+        /// Floats from one node to the next.
+        node_stride: usize,
+    },
 }
 
 // SAFETY: holds addresses only; whoever writes through them promises that they are valid.
 unsafe impl Sync for Output {}
+
+impl Output {
+    /// The node of a row of a grid; elsewhere the row itself.
+    pub(crate) fn node(&self, row: usize) -> usize {
+        let Output::Grid { first, sizes: [depth, height, width], strides, .. } = *self else {
+            return row;
+        };
+        first
+            + row / (width * height * depth) * strides[0]
+            + row / (width * height) % depth * strides[1]
+            + row / width % height * strides[2]
+            + row % width * strides[3]
+    }
+}
 
 /// A product whose right operand is packed.
 pub(crate) struct Product<'a, R> {
@@ -87,6 +117,8 @@ pub(crate) struct Product<'a, R> {
     pub(crate) output: Output,
     pub(crate) epilogue: Epilogue<'a>,
     pub(crate) batch: usize,
+    /// Column of output, bias and residual that the first column of B stands for.
+    pub(crate) first_column: usize,
 }
 
 // SAFETY: addresses that the caller of `run` promises to be valid on any thread.
@@ -206,187 +238,239 @@ impl<R: Rows> Product<'_, R> {
     ) {
         let tiles = kernel::tiles(self.panels.level, panel.nv, !self.offsets.is_null());
         let mr = self.panels.tile_rows();
-        let e = &self.epilogue;
-        let (low, high, more) = e.in_registers();
+        let column = self.first_column + panel.column;
+        let mut e = self.epilogue;
         let (c, c_stride) = match self.output {
             Output::Rows { data, row_stride } => {
-                (data.wrapping_add(row * row_stride + panel.column), row_stride)
+                (data.wrapping_add(row * row_stride + column), row_stride)
             }
             Output::Columns { .. } => (block_c, panel.width),
+            Output::Grid { .. } => {
+                // Rows of the residual lie elsewhere: it comes in when rows are put in place.
+                if !e.residual.is_null() {
+                    e.activation = Activation::None;
+                }
+                e.residual = std::ptr::null();
+                (block_c, panel.width)
+            }
         };
+        let (low, high, more) = e.in_registers();
         // SAFETY: `c` and `block_c` have room for the rows of the panel, B for its depth.
         unsafe {
-            let b = self.b.add(panel.offset);
             let base = Tile {
                 rows: pointers,
                 n_segments: self.n_segments,
                 segment: self.segment,
                 skip: 0,
                 offsets: self.offsets,
-                b,
+                b: self.b.add(panel.offset),
                 b_stride: panel.width,
                 c,
                 c_stride,
                 n_columns: panel.n_columns,
                 start: std::ptr::null(),
                 start_stride: panel.width,
-                bias: if e.bias.is_null() { e.bias } else { e.bias.add(panel.column) },
+                bias: if e.bias.is_null() { e.bias } else { e.bias.add(column) },
                 residual: std::ptr::null(),
                 residual_stride: e.residual_stride,
                 scale: e.scale,
                 low,
                 high,
             };
+            let sweep = Sweep { level: self.panels.level, e: &e, row, n_rows, column, mr, more };
             let depth_limit = BLOCK_FLOATS / panel.width;
             if self.panels.k <= depth_limit || n_rows <= 2 * mr || !self.offsets.is_null() {
-                let residual = |i| e.tile_residual(row + i, panel.column);
-                let after = more.then_some((row, panel.column));
-                self.sweep(tiles, &base, n_rows, mr, residual, after);
+                sweep.whole_depth(tiles, &base);
             } else {
-                self.sweep_in_depth_blocks(tiles, &base, row, n_rows, panel, block_c, more);
+                sweep.in_depth_blocks(tiles, &base, depth_limit, block_c);
             }
-            if let Some(finish) = e.finish {
-                finish(FinishedTile {
-                    row,
-                    n_rows,
-                    column: panel.column,
-                    n_columns: panel.n_columns,
-                    data: c,
-                    row_stride: c_stride,
-                    batch: self.batch,
-                    worker,
-                });
-            }
-            if let Output::Columns { data, plane, image_stride, column_stride } = self.output {
-                for i in 0..n_rows {
-                    let (image, p) = ((row + i) / plane, (row + i) % plane);
-                    let to = data.add(image * image_stride + p + panel.column * column_stride);
-                    for n in 0..panel.n_columns {
-                        *to.add(n * column_stride) = *c.add(i * c_stride + n);
+            match self.output {
+                Output::Grid { data, node_stride, .. } => {
+                    let column = data.add(column);
+                    self.place_rows(column, node_stride, row, n_rows, panel, c, worker);
+                }
+                Output::Rows { .. } => self.finish(row, n_rows, panel, c, c_stride, worker),
+                Output::Columns { data, plane, image_stride, column_stride } => {
+                    self.finish(row, n_rows, panel, c, c_stride, worker);
+                    for i in 0..n_rows {
+                        let (image, p) = ((row + i) / plane, (row + i) % plane);
+                        let to = data.add(image * image_stride + p + column * column_stride);
+                        for n in 0..panel.n_columns {
+                            *to.add(n * column_stride) = *c.add(i * c_stride + n);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// One tile after another down the rows of a panel. `base` describes the first; `after` asks
-    /// for the rest of the epilogue and tells row and column of the first tile.
-    ///
-    /// # Safety
-    /// As for [`block`](Self::block).
-    #[inline]
-    unsafe fn sweep(
+    fn finish(
         &self,
-        tiles: &[TileFn],
-        base: &Tile,
-        n_rows: usize,
-        mr: usize,
-        residual: impl Fn(usize) -> *const f32,
-        after: Option<(usize, usize)>,
-    ) {
-        for i in (0..n_rows).step_by(mr) {
-            let n = mr.min(n_rows - i);
-            let mut tile = *base;
-            // SAFETY: rows i to i + n are among those that the caller promises.
-            unsafe {
-                // A tile's pointers follow those of the tiles before it; within a depth block
-                // the segment's own start is already in `base.rows`, scaled by the tile height.
-                tile.rows = base.rows.add(i * self.n_segments);
-                tile.c = base.c.add(i * base.c_stride);
-                if !base.start.is_null() {
-                    tile.start = base.start.add(i * base.start_stride);
-                }
-                tile.residual = residual(i);
-                tiles[n - 1](&tile);
-                if let Some((row, column)) = after {
-                    self.epilogue.finish_rows(
-                        self.panels.level,
-                        row + i,
-                        n,
-                        column,
-                        tile.n_columns,
-                        tile.c,
-                        tile.c_stride,
-                    );
-                }
-            }
-        }
-    }
-
-    /// As `sweep`, over one block of K after another: partial sums wait in `block_c`.
-    ///
-    /// # Safety
-    /// As for [`block`](Self::block).
-    unsafe fn sweep_in_depth_blocks(
-        &self,
-        tiles: &[TileFn],
-        base: &Tile,
         row: usize,
         n_rows: usize,
         panel: Panel,
-        block_c: *mut f32,
-        more: bool,
+        data: *mut f32,
+        row_stride: usize,
+        worker: usize,
     ) {
-        let mr = self.panels.tile_rows();
-        let limit = BLOCK_FLOATS / panel.width;
-        let n_blocks = self.panels.k.div_ceil(limit);
+        if let Some(finish) = self.epilogue.finish {
+            finish(FinishedTile {
+                row,
+                n_rows,
+                column: self.first_column + panel.column,
+                n_columns: panel.n_columns,
+                data,
+                row_stride,
+                batch: self.batch,
+                worker,
+            });
+        }
+    }
+
+    /// Copies rows of a panel to the nodes of a grid whose node 0 has the panel's first column at
+    /// `to`.
+    ///
+    /// # Safety
+    /// As for [`block`](Self::block); `c` must hold the rows.
+    #[allow(clippy::too_many_arguments, reason = "a rectangle of a result")]
+    unsafe fn place_rows(
+        &self,
+        to: *mut f32,
+        node_stride: usize,
+        row: usize,
+        n_rows: usize,
+        panel: Panel,
+        c: *const f32,
+        worker: usize,
+    ) {
+        let column = self.first_column + panel.column;
+        for i in 0..n_rows {
+            let node = self.output.node(row + i);
+            // SAFETY: the row is one of the result's.
+            unsafe {
+                let to = to.add(node * node_stride);
+                std::ptr::copy_nonoverlapping(c.add(i * panel.width), to, panel.n_columns);
+                if !self.epilogue.residual.is_null() {
+                    let rest = Epilogue { scale: 1.0, bias: std::ptr::null(), ..self.epilogue };
+                    let level = self.panels.level;
+                    rest.apply_rows(level, node, 1, column, panel.n_columns, to, 0);
+                }
+                self.finish(node, 1, panel, to, node_stride, worker);
+            }
+        }
+    }
+}
+
+/// Rows of a panel on their way through the tile kernels.
+struct Sweep<'a> {
+    level: Level,
+    e: &'a Epilogue<'a>,
+    /// First row and column of the result.
+    row: usize,
+    column: usize,
+    n_rows: usize,
+    mr: usize,
+    /// Whether the epilogue is more than tiles do.
+    more: bool,
+}
+
+impl Sweep<'_> {
+    /// Runs one tile that completes its elements.
+    ///
+    /// # Safety
+    /// The tile's pointers must be valid; row `i` must be its first.
+    #[inline]
+    unsafe fn last(&self, tiles: &[TileFn], mut tile: Tile, i: usize, n: usize) {
+        tile.residual = self.e.tile_residual(self.row + i, self.column);
+        // SAFETY: as the caller promises.
+        unsafe {
+            tiles[n - 1](&tile);
+            if self.more {
+                let (c, stride) = (tile.c, tile.c_stride);
+                let row = self.row + i;
+                self.e.finish_rows(self.level, row, n, self.column, tile.n_columns, c, stride);
+            }
+        }
+    }
+
+    /// One tile after another down the rows; `base` describes the first.
+    ///
+    /// # Safety
+    /// As for [`Product::block`].
+    unsafe fn whole_depth(&self, tiles: &[TileFn], base: &Tile) {
+        for i in (0..self.n_rows).step_by(self.mr) {
+            let n = self.mr.min(self.n_rows - i);
+            // SAFETY: rows i to i + n are among those that the caller promises.
+            unsafe {
+                let mut tile = *base;
+                // The pointers of a tile follow those of the tiles before it.
+                tile.rows = base.rows.add(i * base.n_segments);
+                tile.c = base.c.add(i * base.c_stride);
+                self.last(tiles, tile, i, n);
+            }
+        }
+    }
+
+    /// The same over one block of K of at most `limit` after another: partial sums wait in
+    /// `block_c`.
+    ///
+    /// # Safety
+    /// As for [`Product::block`].
+    unsafe fn in_depth_blocks(
+        &self,
+        tiles: &[TileFn],
+        base: &Tile,
+        limit: usize,
+        block_c: *mut f32,
+    ) {
         // Either whole segments or even parts of one.
-        let (segments, depth) = if self.segment > limit {
-            (1, self.segment.div_ceil(self.segment.div_ceil(limit)))
+        let (segments, depth) = if base.segment > limit {
+            (1, base.segment.div_ceil(base.segment.div_ceil(limit)))
         } else {
-            (self.n_segments.div_ceil(n_blocks).max(1), self.segment)
+            let n_blocks = (base.n_segments * base.segment).div_ceil(limit);
+            (base.n_segments.div_ceil(n_blocks), base.segment)
         };
+        let width = base.b_stride;
         let mut segment = 0;
         let mut skip = 0;
-        while segment < self.n_segments {
-            let n_segments = segments.min(self.n_segments - segment);
-            let depth = depth.min(self.segment - skip);
+        while segment < base.n_segments {
+            let n_segments = segments.min(base.n_segments - segment);
+            let depth = depth.min(base.segment - skip);
             let is_first = segment == 0 && skip == 0;
-            let is_last = segment + n_segments == self.n_segments && skip + depth == self.segment;
-            let at = segment * self.segment + skip;
-            for i in (0..n_rows).step_by(mr) {
-                let n = mr.min(n_rows - i);
+            let is_last = segment + n_segments == base.n_segments && skip + depth == base.segment;
+            let at = segment * base.segment + skip;
+            for i in (0..self.n_rows).step_by(self.mr) {
+                let n = self.mr.min(self.n_rows - i);
                 // SAFETY: rows, segments and depth are within those that the caller promises.
                 unsafe {
-                    let mut tile = Tile {
-                        rows: base.rows.add(i * self.n_segments + segment * n),
+                    let partial = block_c.add(i * width);
+                    let tile = Tile {
+                        rows: base.rows.add(i * base.n_segments + segment * n),
                         n_segments,
                         segment: depth,
                         skip,
-                        b: base.b.add(at * panel.width),
+                        b: base.b.add(at * width),
+                        start: if is_first { std::ptr::null() } else { partial.cast_const() },
+                        c: base.c.add(i * base.c_stride),
                         ..*base
                     };
-                    let partial = block_c.add(i * panel.width);
-                    if !is_first {
-                        tile.start = partial;
-                    }
                     if is_last {
-                        tile.c = base.c.add(i * base.c_stride);
-                        tile.residual = self.epilogue.tile_residual(row + i, panel.column);
+                        self.last(tiles, tile, i, n);
                     } else {
-                        tile.c = partial;
-                        tile.c_stride = panel.width;
-                        tile.bias = std::ptr::null();
-                        tile.scale = 1.0;
-                        tile.low = f32::NEG_INFINITY;
-                        tile.high = f32::INFINITY;
-                    }
-                    tiles[n - 1](&tile);
-                    if is_last && more {
-                        self.epilogue.finish_rows(
-                            self.panels.level,
-                            row + i,
-                            n,
-                            panel.column,
-                            panel.n_columns,
-                            tile.c,
-                            tile.c_stride,
-                        );
+                        tiles[n - 1](&Tile {
+                            c: partial,
+                            c_stride: width,
+                            bias: std::ptr::null(),
+                            scale: 1.0,
+                            low: f32::NEG_INFINITY,
+                            high: f32::INFINITY,
+                            ..tile
+                        });
                     }
                 }
             }
             skip += depth;
-            if skip == self.segment {
+            if skip == base.segment {
                 skip = 0;
                 segment += n_segments;
             }

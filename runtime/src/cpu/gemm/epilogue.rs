@@ -2,7 +2,7 @@
 
 use crate::cpu::level::Level;
 use crate::cpu::simd::for_each_level;
-use crate::cpu::vecmath;
+use crate::cpu::{rows, vecmath};
 
 /// A function of one float, applied to every element of a result.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -146,11 +146,50 @@ impl Epilogue<'_> {
         self.residual.wrapping_add(row * self.residual_stride + column)
     }
 
+    /// Does all but `finish` to rows that hold the bare product.
+    ///
+    /// # Safety
+    /// As for [`finish_rows`](Self::finish_rows), and `bias` must be valid for the columns.
+    #[allow(clippy::too_many_arguments, reason = "a rectangle of a result")]
+    pub(crate) unsafe fn apply_rows(
+        &self,
+        level: Level,
+        row: usize,
+        n_rows: usize,
+        column: usize,
+        n_columns: usize,
+        data: *mut f32,
+        stride: usize,
+    ) {
+        for i in 0..n_rows {
+            // SAFETY: row i of those that the caller promises.
+            unsafe {
+                let y = data.add(i * stride);
+                if self.scale != 1.0 {
+                    rows::scale(level, y, y, n_columns, self.scale);
+                }
+                if !self.bias.is_null() {
+                    add_row(level, y, self.bias.add(column), n_columns);
+                }
+                let residual = self.tile_residual(row + i, column);
+                if !residual.is_null() {
+                    add_row(level, y, residual, n_columns);
+                }
+                if self.activation.bounds().is_some() {
+                    activate(level, self.activation, y, y, n_columns);
+                }
+            }
+        }
+        // SAFETY: the caller's promises.
+        unsafe { self.finish_rows(level, row, n_rows, column, n_columns, data, stride) }
+    }
+
     /// Does to rows of a result what tiles could not do in registers.
     ///
     /// # Safety
     /// `data` must be valid for the rows; the epilogue's residual for the same rows and columns;
     /// the processor must have `level`.
+    #[allow(clippy::too_many_arguments, reason = "a rectangle of a result")]
     pub(crate) unsafe fn finish_rows(
         &self,
         level: Level,

@@ -14,6 +14,12 @@ pub(crate) struct Floats {
     len: usize,
 }
 
+impl std::fmt::Debug for Floats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Floats({})", self.len)
+    }
+}
+
 impl Floats {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
@@ -164,19 +170,14 @@ pub(crate) unsafe fn pack_panel(
 }
 
 /// A constant right operand in panels.
+#[derive(Debug)]
 pub struct PackedB {
     pub(crate) panels: Panels,
     data: Floats,
 }
 
-impl std::fmt::Debug for PackedB {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PackedB").field("panels", &self.panels).finish_non_exhaustive()
-    }
-}
-
 impl PackedB {
-    /// Packs `[n_segments * depth, n]`, scaled by nothing.
+    /// Packs a matrix of `[n_segments * depth, n]`.
     ///
     /// # Safety
     /// As for [`pack_panel`].

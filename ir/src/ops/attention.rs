@@ -2,7 +2,8 @@
 
 use super::contract::{expect_same_depth, multiply, transposed};
 use super::operands::{
-    Number, expect_type, float_operand, known_dims, may_equal, operand, optional, with_cx,
+    Number, broadcasts_to, expect_type, float_operand, known_dims, may_equal, operand, optional,
+    with_cx,
 };
 use super::softmax::softmax;
 use super::{Class, OpError, Operator};
@@ -192,20 +193,14 @@ impl Operator for Attention {
             &cache(&s.past_length, &s.v_size),
         )?;
         let scores = [&s.batch, &s.q_heads, &s.q_length, &s.total_length].map(Dim::clone);
-        if let Some(mask) = cx.optional(3) {
-            let lead = 4usize.checked_sub(mask.shape.rank());
-            let fits = lead.is_some_and(|lead| {
-                let pairs = mask.shape.0.iter().zip(&scores[lead..]);
-                pairs
-                    .into_iter()
-                    .all(|(m, d)| *m == Dim::Known(1) || may_equal(m, d))
-            });
-            if !fits || (mask.dtype != DType::Bool && mask.dtype != q.dtype) {
-                let expected = TensorType::new(q.dtype, scores.iter().cloned().collect());
-                return Err(OpError::Shape(format!(
-                    "`attn_mask` is {mask}, expected bool or what broadcasts to {expected}"
-                )));
-            }
+        if let Some(mask) = cx.optional(3)
+            && !(broadcasts_to(&mask.shape, &scores)
+                && (mask.dtype == DType::Bool || mask.dtype == q.dtype))
+        {
+            let expected = TensorType::new(q.dtype, scores.iter().cloned().collect());
+            return Err(OpError::Shape(format!(
+                "`attn_mask` is {mask}, expected bool or what broadcasts to {expected}"
+            )));
         }
         let y = match (q.shape.rank(), s.q_heads.known(), s.v_size.known()) {
             (3, Some(heads), Some(size)) => {

@@ -1,9 +1,10 @@
 //! Product of two matrices, scaled, plus a matrix.
 
 use super::contract::{by_kind, expect_same_depth, multiply, transposed};
-use super::layer_normalization::expect_broadcast_to;
 use super::map::is_number;
-use super::operands::{Number, flops, known_dims, one_type, operand, optional};
+use super::operands::{
+    Number, expect_broadcast_to, flops, known_dims, one_type, operand, optional,
+};
 use super::{Class, OpError, Operator};
 use crate::attributes;
 use crate::attrs::attrs_by_macro;

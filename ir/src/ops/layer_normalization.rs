@@ -1,12 +1,14 @@
 //! Layer normalisation.
 
 use super::normalize::{combine, standardize};
-use super::operands::{Number, flops, known_dims, one_type, operand, optional, read};
+use super::operands::{
+    Number, expect_broadcast_to, flops, known_dims, one_type, operand, optional, read,
+};
 use super::reduce::{map_axes, reduced_shape};
 use super::{Class, OpError, Operator};
 use crate::attrs::attrs_by_macro;
-use crate::infer::{InferCx, broadcast, normalize_axis};
-use crate::shape::{Shape, TensorType};
+use crate::infer::{InferCx, normalize_axis};
+use crate::shape::TensorType;
 use crate::tensor::Tensor;
 use crate::{DType, attributes};
 use std::ops::RangeInclusive;
@@ -29,16 +31,6 @@ attributes! {
 /// The axes from `axis` on.
 pub(crate) fn trailing_axes(axis: i64, rank: usize) -> Result<Vec<usize>, OpError> {
     Ok((normalize_axis(axis, rank)?..rank).collect())
-}
-
-/// Refuses an operand of shape `operand` that does not broadcast to `x`.
-pub(crate) fn expect_broadcast_to(x: &Shape, operand: &Shape, name: &str) -> Result<(), OpError> {
-    if broadcast(x, operand).is_ok_and(|shape| shape == *x) {
-        return Ok(());
-    }
-    Err(OpError::Shape(format!(
-        "`{name}` of shape {operand} does not broadcast to {x}"
-    )))
 }
 
 impl Operator for LayerNormalization {

@@ -3,7 +3,7 @@
 use super::OpError;
 use crate::DType;
 use crate::infer::InferCx;
-use crate::shape::{Dim, TensorType};
+use crate::shape::{Dim, Shape, TensorType};
 use crate::tensor::Tensor;
 
 /// What reference evaluation computes in: `f64` for floating-point numbers, `i128` for integers and bools.
@@ -189,4 +189,23 @@ pub(crate) fn n_elements(inputs: &[Option<&TensorType>], i: usize) -> u64 {
 /// `each` operations for each element of operand `i`.
 pub(crate) fn flops(each: u64, inputs: &[Option<&TensorType>], i: usize) -> u64 {
     each.saturating_mul(n_elements(inputs, i))
+}
+
+/// Whether an operand of shape `operand` broadcasts to `dims`, aligned at the back.
+pub(crate) fn broadcasts_to(operand: &Shape, dims: &[Dim]) -> bool {
+    let lead = dims.len().checked_sub(operand.rank());
+    lead.is_some_and(|lead| {
+        let mut pairs = operand.0.iter().zip(&dims[lead..]);
+        pairs.all(|(d, to)| *d == Dim::Known(1) || may_equal(d, to))
+    })
+}
+
+/// Refuses an operand of shape `operand` that does not broadcast to `x`.
+pub(crate) fn expect_broadcast_to(x: &Shape, operand: &Shape, name: &str) -> Result<(), OpError> {
+    if broadcasts_to(operand, &x.0) {
+        return Ok(());
+    }
+    Err(OpError::Shape(format!(
+        "`{name}` of shape {operand} does not broadcast to {x}"
+    )))
 }

@@ -1,8 +1,10 @@
 //! Root-mean-square normalisation.
 
-use super::layer_normalization::{expect_broadcast_to, trailing_axes};
+use super::layer_normalization::trailing_axes;
 use super::normalize::combine;
-use super::operands::{Number, float_operand, flops, known_dims, operand, read};
+use super::operands::{
+    Number, expect_broadcast_to, float_operand, flops, known_dims, operand, read,
+};
 use super::reduce::map_axes;
 use super::{Class, OpError, Operator};
 use crate::attributes;

@@ -9,7 +9,7 @@
 //! -> f32[2,1] = 2 5              a result; where an operand has no content, only its type
 //! ```
 //!
-//! `-> -` is a result that the case does not look at;
+//! `@ 48` is the number of operations; `-> -` is a result that the case does not look at;
 //! `!! text` in place of results: typing or evaluation fails, and the message contains the text.
 
 mod cases;
@@ -35,4 +35,5 @@ case_files! {
     resize,
     views,
     window,
+    work,
 }

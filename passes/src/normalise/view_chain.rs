@@ -1,0 +1,290 @@
+//! Chains of reshapes and transposes as one rearrangement of factors.
+//!
+//! A reshape splits and joins dimensions, a transpose moves them. Cut every dimension of the
+//! operand into the factors that some later dimension is made of: then the whole chain is a split
+//! into factors, a permutation of them, and a regrouping. Factors that stay neighbours in the same
+//! order are joined again, and what is left is the shortest chain `Reshape`, `Transpose`, `Reshape`
+//! of the same meaning, each only where it does something.
+
+/// A factor of the operand's dimensions: its size, and its rank among all factors in the operand's
+/// order, as a list of fractions so that a factor can be split in two without renumbering.
+#[derive(Clone, PartialEq, Debug)]
+struct Factor {
+    size: usize,
+    /// Where it lies in the operand: compared like a word.
+    place: Vec<u32>,
+}
+
+/// A rearrangement of the elements of a tensor of known dimensions.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Rearrangement {
+    source: Vec<usize>,
+    /// The factors of each dimension of the result, outermost first.
+    dims: Vec<Vec<Factor>>,
+}
+
+/// The shortest chain of views that does what a [`Rearrangement`] does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Chain {
+    /// Dimensions to reshape the operand to, if it has others.
+    pub(super) split: Option<Vec<usize>>,
+    /// The permutation of these dimensions, if it is not the identity.
+    pub(super) perm: Option<Vec<usize>>,
+    /// Dimensions to reshape to at the end, if there are others by then.
+    pub(super) join: Option<Vec<usize>>,
+}
+
+impl Chain {
+    /// The number of nodes.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.split.is_some())
+            + usize::from(self.perm.is_some())
+            + usize::from(self.join.is_some())
+    }
+}
+
+impl Rearrangement {
+    /// The one that does nothing, of a tensor of these dimensions.
+    pub(super) fn identity(dims: &[usize]) -> Self {
+        let factor = |(i, &size): (usize, &usize)| {
+            vec![Factor {
+                size,
+                place: vec![i as u32],
+            }]
+        };
+        Self {
+            source: dims.to_vec(),
+            dims: dims.iter().enumerate().map(factor).collect(),
+        }
+    }
+
+    /// The dimensions of the result.
+    fn result(&self) -> Vec<usize> {
+        let size = |dim: &Vec<Factor>| dim.iter().map(|f| f.size).product();
+        self.dims.iter().map(size).collect()
+    }
+
+    /// Follows this one by a permutation.
+    pub(super) fn transpose(&mut self, perm: &[usize]) {
+        self.dims = perm.iter().map(|&p| self.dims[p].clone()).collect();
+    }
+
+    /// Follows this one by a reshape to `dims`; `None` if that cuts factors unevenly, or if there
+    /// are no elements.
+    pub(super) fn reshape(&mut self, dims: &[usize]) -> Option<()> {
+        if dims.contains(&0) || self.source.contains(&0) {
+            return None;
+        }
+        let mut factors: Vec<Factor> = self.dims.concat().into_iter().rev().collect();
+        let mut regrouped = Vec::with_capacity(dims.len());
+        for &dim in dims {
+            let (mut left, mut group) = (dim, vec![]);
+            while left > 1 {
+                let factor = factors.pop()?;
+                if left.is_multiple_of(factor.size) {
+                    left /= factor.size;
+                    if factor.size > 1 {
+                        group.push(factor);
+                    }
+                } else if factor.size.is_multiple_of(left) {
+                    let [outer, inner] = split(&factor, left);
+                    // The parts of a factor that was split before are other factors' twins.
+                    group.push(outer);
+                    factors.push(inner);
+                    left = 1;
+                } else {
+                    return None;
+                }
+            }
+            regrouped.push(group);
+        }
+        self.dims = regrouped;
+        factors.iter().all(|f| f.size == 1).then_some(())
+    }
+
+    /// The shortest chain of the same meaning.
+    pub(super) fn chain(&self) -> Chain {
+        let result = self.result();
+        let factors: Vec<&Factor> = self.dims.iter().flatten().filter(|f| f.size > 1).collect();
+        // The operand's order of factors.
+        let mut order: Vec<usize> = (0..factors.len()).collect();
+        order.sort_by(|&a, &b| factors[a].place.cmp(&factors[b].place));
+        let mut rank = vec![0; factors.len()];
+        for (r, &f) in order.iter().enumerate() {
+            rank[f] = r;
+        }
+        // Factors that follow one another in operand and result are one.
+        let mut runs: Vec<(usize, usize)> = vec![];
+        for (i, f) in factors.iter().enumerate() {
+            match runs.last_mut() {
+                Some((_, size)) if i > 0 && rank[i] == rank[i - 1] + 1 => *size *= f.size,
+                _ => runs.push((rank[i], f.size)),
+            }
+        }
+        let mut by_rank: Vec<usize> = (0..runs.len()).collect();
+        by_rank.sort_by_key(|&i| runs[i].0);
+        if by_rank.iter().enumerate().all(|(i, &r)| i == r) {
+            return Chain {
+                split: None,
+                perm: None,
+                join: (self.source != result).then_some(result),
+            };
+        }
+        let runs_chain = self.chain_over(&runs, &by_rank, &result);
+        self.whole_dims(&result).filter(|c| c.len() <= runs_chain.len()).unwrap_or(runs_chain)
+    }
+
+    /// The runs in the operand's order, moved to that of the result.
+    fn chain_over(&self, runs: &[(usize, usize)], by_rank: &[usize], result: &[usize]) -> Chain {
+        let mut split: Vec<usize> = by_rank.iter().map(|&i| runs[i].1).collect();
+        let mut perm = vec![0; runs.len()];
+        for (at, &i) in by_rank.iter().enumerate() {
+            perm[i] = at;
+        }
+        // Where the result only has more dimensions of size 1, split them off with the others.
+        if runs.iter().map(|r| r.1).eq(result.iter().copied().filter(|&d| d > 1)) {
+            let n_ones = result.len() - runs.len();
+            let (mut ones, mut big) = (0..n_ones, perm.iter().map(|&p| p + n_ones));
+            let place = |&d: &usize| if d == 1 { ones.next() } else { big.next() };
+            let all: Vec<usize> = result.iter().filter_map(place).collect();
+            split.splice(0..0, std::iter::repeat_n(1, n_ones));
+            perm = all;
+        }
+        let moved: Vec<usize> = perm.iter().map(|&p| split[p]).collect();
+        Chain {
+            split: (split != self.source).then_some(split),
+            perm: Some(perm),
+            join: (moved != result).then(|| result.to_vec()),
+        }
+    }
+
+    /// A permutation of the operand's own dimensions, those of size 1 included, and a reshape: no
+    /// longer where no dimension is split, and it keeps the dimensions that the user knows.
+    fn whole_dims(&self, result: &[usize]) -> Option<Chain> {
+        let mut perm: Vec<usize> = vec![];
+        for factor in self.dims.iter().flatten().filter(|f| f.size > 1) {
+            match factor.place.as_slice() {
+                [dim] => perm.push(*dim as usize),
+                _ => return None,
+            }
+        }
+        let n_big = self.source.iter().filter(|&&d| d > 1).count();
+        if perm.len() != n_big {
+            return None;
+        }
+        // Put dimensions of size 1 where the result has them, as far as possible, else at the end.
+        let ones: Vec<usize> = (0..self.source.len()).filter(|&i| self.source[i] == 1).collect();
+        let mut full = vec![];
+        let (mut ones, mut big) = (ones.into_iter(), perm.into_iter().peekable());
+        for &d in result {
+            if d == 1 {
+                full.extend(ones.next());
+            } else {
+                let mut size = 1;
+                while size < d {
+                    let next = big.next()?;
+                    size *= self.source[next];
+                    full.push(next);
+                }
+            }
+        }
+        full.extend(ones);
+        let moved: Vec<usize> = full.iter().map(|&p| self.source[p]).collect();
+        Some(Chain {
+            split: None,
+            perm: Some(full),
+            join: (moved != result).then(|| result.to_vec()),
+        })
+    }
+}
+
+/// An outer factor of size `outer` and an inner one of the rest.
+fn split(factor: &Factor, outer: usize) -> [Factor; 2] {
+    let part = |size: usize, i: u32| Factor {
+        size,
+        place: factor.place.iter().copied().chain([i]).collect(),
+    };
+    [part(outer, 0), part(factor.size / outer, 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One step of a chain.
+    enum Step<'a> {
+        R(&'a [usize]),
+        T(&'a [usize]),
+    }
+    use Step::{R, T};
+
+    fn check(source: &[usize], steps: &[Step<'_>], split: &[usize], perm: &[usize], join: &[usize]) {
+        let mut r = Rearrangement::identity(source);
+        for step in steps {
+            match step {
+                R(dims) => r.reshape(dims).unwrap(),
+                T(perm) => r.transpose(perm),
+            }
+        }
+        let some = |s: &[usize]| (!s.is_empty()).then(|| s.to_vec());
+        let expected = Chain {
+            split: some(split),
+            perm: some(perm),
+            join: some(join),
+        };
+        assert_eq!(r.chain(), expected);
+    }
+
+    #[test]
+    fn inverse_steps_vanish() {
+        check(&[2, 3], &[T(&[1, 0]), T(&[1, 0])], &[], &[], &[]);
+        check(&[2, 6], &[R(&[2, 2, 3]), R(&[12]), R(&[2, 6])], &[], &[], &[]);
+        check(
+            &[4, 6],
+            &[R(&[4, 2, 3]), T(&[1, 0, 2]), R(&[2, 12]), R(&[2, 4, 3]), T(&[1, 0, 2]), R(&[4, 6])],
+            &[],
+            &[],
+            &[],
+        );
+    }
+
+    #[test]
+    fn moving_dimensions_of_one_element_is_a_reshape() {
+        check(&[1, 5, 7], &[T(&[1, 0, 2])], &[], &[], &[5, 1, 7]);
+        check(&[5, 1, 7, 1], &[T(&[3, 0, 2, 1])], &[], &[], &[1, 5, 7, 1]);
+    }
+
+    #[test]
+    fn heads_split_and_move_in_one_go() {
+        // [197, 1, 768] -> heads, by two reshapes and two transposes.
+        check(
+            &[197, 1, 768],
+            &[R(&[197, 12, 64]), T(&[1, 0, 2]), R(&[1, 12, 197, 64])],
+            &[1, 197, 12, 64],
+            &[0, 2, 1, 3],
+            &[],
+        );
+        check(
+            &[1, 128, 12, 64],
+            &[T(&[0, 2, 1, 3]), R(&[12, 128, 64]), T(&[0, 2, 1]), R(&[1, 12, 64, 128])],
+            &[],
+            &[0, 2, 3, 1],
+            &[],
+        );
+    }
+
+    #[test]
+    fn whole_dimensions_are_not_flattened_on_the_way() {
+        check(&[1, 64, 8, 9], &[T(&[0, 2, 3, 1])], &[], &[0, 2, 3, 1], &[]);
+        check(&[2, 3, 4, 5], &[T(&[0, 2, 3, 1]), R(&[2, 20, 3])], &[], &[0, 2, 3, 1], &[2, 20, 3]);
+    }
+
+    #[test]
+    fn uneven_cuts_end_the_chain() {
+        let mut r = Rearrangement::identity(&[6, 4]);
+        r.transpose(&[1, 0]);
+        assert_eq!(r.reshape(&[3, 8]), None);
+        let mut empty = Rearrangement::identity(&[0, 4]);
+        assert_eq!(empty.reshape(&[4, 0]), None);
+    }
+}

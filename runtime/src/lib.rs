@@ -1,1 +1,35 @@
-//! The engine of dlirc: loads a plan, checks it, runs it
+//! The engine of dlirc: loads a plan, checks it, runs it.
+//!
+//! A plan file is loaded and validated once ([`Loaded`]), bound to a machine once ([`Engine`]:
+//! kernels chosen, weights packed), and run by any number of [`Session`]s, each with memory of its
+//! own. Once a session exists, running it allocates nothing.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//! let loaded = Arc::new(dlirc_runtime::Loaded::open("resnet50.plan")?);
+//! let engine = Arc::new(dlirc_runtime::Engine::bind(loaded, &dlirc_runtime::Options::default())?);
+//! let mut session = engine.session()?;
+//! let model = session.plan().models[0].name.clone();
+//! let id = session.model(&model)?;
+//! session.input_mut(id, 0)?.fill(0);
+//! session.run(id)?;
+//! println!("{} bytes", session.output(id, 0)?.len());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod cpu;
+pub mod device;
+pub mod engine;
+pub mod error;
+pub mod load;
+mod memory;
+pub mod session;
+pub mod trace;
+
+pub use cpu::exec::Fault;
+pub use engine::{Engine, Options};
+pub use error::{BindError, LoadError, PortError, RunError, StepRef};
+pub use load::Loaded;
+pub use session::Session;

@@ -1,0 +1,227 @@
+//! The scalar functions of tapes.
+
+use super::program::wrap;
+use plans::DType;
+use plans::tape::{BinaryFn, UnaryFn};
+
+/// The lesser; NaN if either is NaN.
+#[inline(always)]
+pub(crate) fn min_f32(x: f32, y: f32) -> f32 {
+    if x < y || x.is_nan() { x } else { y }
+}
+
+/// The greater; NaN if either is NaN.
+#[inline(always)]
+pub(crate) fn max_f32(x: f32, y: f32) -> f32 {
+    if x > y || x.is_nan() { x } else { y }
+}
+
+/// `f` of each element, in place, for the functions that take more than a few instructions.
+pub(crate) fn unary_f32(f: UnaryFn, values: &mut [f32]) {
+    let g: fn(f32) -> f32 = match f {
+        UnaryFn::Exp => f32::exp,
+        UnaryFn::Log => f32::ln,
+        UnaryFn::Sin => f32::sin,
+        UnaryFn::Cos => f32::cos,
+        UnaryFn::Tan => f32::tan,
+        UnaryFn::Asin => f32::asin,
+        UnaryFn::Acos => f32::acos,
+        UnaryFn::Atan => f32::atan,
+        UnaryFn::Sinh => f32::sinh,
+        UnaryFn::Cosh => f32::cosh,
+        UnaryFn::Tanh => f32::tanh,
+        UnaryFn::Asinh => f32::asinh,
+        UnaryFn::Acosh => f32::acosh,
+        UnaryFn::Atanh => f32::atanh,
+        UnaryFn::Erf => |x| erf(x.into()) as f32,
+        UnaryFn::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
+        UnaryFn::Softplus => |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        _ => {
+            for x in values {
+                *x = unary_f64(f, (*x).into()) as f32;
+            }
+            return;
+        }
+    };
+    for x in values {
+        *x = g(*x);
+    }
+}
+
+/// `f` of a number.
+pub(crate) fn unary_f64(f: UnaryFn, x: f64) -> f64 {
+    match f {
+        UnaryFn::Neg => -x,
+        UnaryFn::Abs => x.abs(),
+        UnaryFn::Sign if x == 0.0 || x.is_nan() => x,
+        UnaryFn::Sign => x.signum(),
+        UnaryFn::Floor => x.floor(),
+        UnaryFn::Ceil => x.ceil(),
+        UnaryFn::Round => x.round_ties_even(),
+        UnaryFn::Sqrt => x.sqrt(),
+        UnaryFn::Reciprocal => 1.0 / x,
+        UnaryFn::Exp => x.exp(),
+        UnaryFn::Log => x.ln(),
+        UnaryFn::Sin => x.sin(),
+        UnaryFn::Cos => x.cos(),
+        UnaryFn::Tan => x.tan(),
+        UnaryFn::Asin => x.asin(),
+        UnaryFn::Acos => x.acos(),
+        UnaryFn::Atan => x.atan(),
+        UnaryFn::Sinh => x.sinh(),
+        UnaryFn::Cosh => x.cosh(),
+        UnaryFn::Tanh => x.tanh(),
+        UnaryFn::Asinh => x.asinh(),
+        UnaryFn::Acosh => x.acosh(),
+        UnaryFn::Atanh => x.atanh(),
+        UnaryFn::Erf => erf(x),
+        UnaryFn::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        UnaryFn::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        UnaryFn::Not | UnaryFn::BitNot => f64::from(u8::from(x == 0.0)),
+        UnaryFn::IsNan => f64::from(u8::from(x.is_nan())),
+        UnaryFn::IsInf => f64::from(u8::from(x.is_infinite())),
+    }
+}
+
+/// The error function in double precision: the Taylor series near 0, the continued fraction of
+/// the complementary function beyond.
+pub(crate) fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a.is_nan() {
+        return x;
+    }
+    if a > 6.0 {
+        return x.signum();
+    }
+    if a < 2.5 {
+        let (mut power, mut sum) = (x, x);
+        for n in 1..200 {
+            let n = f64::from(n);
+            power *= -x * x / n;
+            let term = power / (2.0 * n + 1.0);
+            sum += term;
+            if term.abs() <= 1e-17 * sum.abs() {
+                break;
+            }
+        }
+        return sum * std::f64::consts::FRAC_2_SQRT_PI;
+    }
+    let tail = (1..=60)
+        .rev()
+        .fold(0.0, |tail, k| f64::from(k) / 2.0 / (a + tail));
+    let complement = (-a * a).exp() / ((a + tail) * std::f64::consts::PI.sqrt());
+    x.signum() * (1.0 - complement)
+}
+
+/// `f` of two numbers.
+pub(crate) fn binary_f64(f: BinaryFn, x: f64, y: f64) -> f64 {
+    match f {
+        BinaryFn::Add => x + y,
+        BinaryFn::Sub => x - y,
+        BinaryFn::Mul => x * y,
+        BinaryFn::Div => x / y,
+        BinaryFn::Pow => x.powf(y),
+        BinaryFn::Min | BinaryFn::Max if x.is_nan() || y.is_nan() => f64::NAN,
+        BinaryFn::Min => x.min(y),
+        BinaryFn::Max => x.max(y),
+        BinaryFn::Mod => {
+            let r = x % y;
+            if r != 0.0 && (r < 0.0) != (y < 0.0) {
+                r + y
+            } else {
+                r
+            }
+        }
+        BinaryFn::Rem => x % y,
+        BinaryFn::And
+        | BinaryFn::Or
+        | BinaryFn::Xor
+        | BinaryFn::BitAnd
+        | BinaryFn::BitOr
+        | BinaryFn::BitXor
+        | BinaryFn::Shl
+        | BinaryFn::Shr => f64::NAN,
+        BinaryFn::Eq => f64::from(u8::from(x == y)),
+        BinaryFn::Lt => f64::from(u8::from(x < y)),
+        BinaryFn::Le => f64::from(u8::from(x <= y)),
+    }
+}
+
+/// `f` of two numbers, for the functions that take more than a few instructions.
+pub(crate) fn binary_f32(f: BinaryFn, x: f32, y: f32) -> f32 {
+    match f {
+        BinaryFn::Pow if y == 3.0 => x * x * x,
+        BinaryFn::Pow if y == 0.5 && x >= 0.0 => x.sqrt(),
+        BinaryFn::Pow => x.powf(y),
+        _ => binary_f64(f, x.into(), y.into()) as f32,
+    }
+}
+
+/// `f` of two integers of type `dtype`, as they are extended to 64 bits; not wrapped.
+pub(crate) fn binary_i64(f: BinaryFn, x: i64, y: i64, dtype: DType) -> i64 {
+    let unsigned = dtype == DType::U64;
+    let (ux, uy) = (x as u64, y as u64);
+    let width = 8 * dtype.size() as u64;
+    match f {
+        BinaryFn::Add => x.wrapping_add(y),
+        BinaryFn::Sub => x.wrapping_sub(y),
+        BinaryFn::Mul => x.wrapping_mul(y),
+        BinaryFn::Div if y == 0 => 0,
+        BinaryFn::Div if unsigned => (ux / uy) as i64,
+        BinaryFn::Div => x.wrapping_div(y),
+        BinaryFn::Pow if unsigned || y >= 0 => power(x, uy),
+        BinaryFn::Pow => (x as f64).powf(y as f64) as i64,
+        BinaryFn::Min if unsigned => ux.min(uy) as i64,
+        BinaryFn::Max if unsigned => ux.max(uy) as i64,
+        BinaryFn::Min => x.min(y),
+        BinaryFn::Max => x.max(y),
+        BinaryFn::Mod | BinaryFn::Rem if y == 0 => 0,
+        BinaryFn::Mod | BinaryFn::Rem if unsigned => (ux % uy) as i64,
+        BinaryFn::Mod => {
+            let r = x.wrapping_rem(y);
+            if r != 0 && (r < 0) != (y < 0) {
+                r.wrapping_add(y)
+            } else {
+                r
+            }
+        }
+        BinaryFn::Rem => x.wrapping_rem(y),
+        BinaryFn::And => i64::from(x != 0 && y != 0),
+        BinaryFn::Or => i64::from(x != 0 || y != 0),
+        BinaryFn::Xor => i64::from((x != 0) != (y != 0)),
+        BinaryFn::BitAnd => x & y,
+        BinaryFn::BitOr => x | y,
+        BinaryFn::BitXor => x ^ y,
+        BinaryFn::Shl | BinaryFn::Shr if uy >= width => 0,
+        BinaryFn::Shl => x << y,
+        BinaryFn::Shr => ((ux << (64 - width)) >> (64 - width) >> y) as i64,
+        BinaryFn::Eq => i64::from(x == y),
+        BinaryFn::Lt if unsigned => i64::from(ux < uy),
+        BinaryFn::Le if unsigned => i64::from(ux <= uy),
+        BinaryFn::Lt => i64::from(x < y),
+        BinaryFn::Le => i64::from(x <= y),
+    }
+}
+
+/// `x` to the `n`, wrapping.
+fn power(mut x: i64, mut n: u64) -> i64 {
+    let mut result = 1i64;
+    while n > 0 {
+        if n & 1 == 1 {
+            result = result.wrapping_mul(x);
+        }
+        x = x.wrapping_mul(x);
+        n >>= 1;
+    }
+    result
+}
+
+/// `x` truncated toward zero and wrapped to the integer type `to`; NaN gives 0.
+#[inline(always)]
+pub(crate) fn truncate(x: f64, to: DType) -> i64 {
+    if to == DType::U64 && x >= 0.0 {
+        x as u64 as i64
+    } else {
+        wrap(x as i64, to)
+    }
+}

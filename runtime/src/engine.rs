@@ -1,0 +1,166 @@
+//! A plan bound to this machine.
+
+use crate::cpu::exec::{self, Binder, Execute, Needs};
+use crate::cpu::level::Level;
+use crate::cpu::pool::Pool;
+use crate::error::{BindError, StepRef};
+use crate::load::Loaded;
+use crate::session::Session;
+use plans::{Device, KernelIndex, Place, StepIndex, ValidPlan, WeightIndex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How a plan is bound.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Threads that run kernels; 0: as many as the process may use at once.
+    pub threads: usize,
+    /// The highest level of vector instructions to use; `None`: the best that there is.
+    pub level: Option<Level>,
+}
+
+/// A plan with its kernels made ready for this machine. Sessions share it.
+pub struct Engine {
+    loaded: Arc<Loaded>,
+    kernels: Vec<Box<dyn Execute>>,
+    /// The kernel of each step.
+    of_step: Vec<usize>,
+    needs: Needs,
+    pool: Pool,
+    level: Level,
+}
+
+/// A kernel and the weights that are packed for it: where each starts.
+type KernelKey = (KernelIndex, Vec<(usize, WeightIndex, u64)>);
+
+impl Engine {
+    /// Prepares every kernel of the plan: loops ordered, tapes compiled, weights packed. Steps
+    /// with the same kernel and weights share what was prepared.
+    ///
+    /// # Errors
+    ///
+    /// If a step is for another device, or there is no implementation of its kernel, or no room.
+    pub fn bind(loaded: Arc<Loaded>, options: &Options) -> Result<Self, BindError> {
+        let n_threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let pool = Pool::new(n_threads).map_err(BindError::Threads)?;
+        let level = options.level.map_or_else(Level::detect, Level::or_lower);
+        let plan = loaded.plan();
+        let mut binder = Binder::new(level, &pool);
+        let mut kernels: Vec<Box<dyn Execute>> = vec![];
+        let mut needs = Needs::default();
+        let mut known: BTreeMap<KernelKey, usize> = BTreeMap::new();
+        let mut of_step = Vec::with_capacity(plan.steps.len());
+        for (i, step) in plan.steps.iter().enumerate() {
+            let named = || StepRef::new(plan, StepIndex(i as u32));
+            if let Device::Cuda(n) = step.device {
+                return Err(BindError::Device {
+                    step: named(),
+                    device: format!("cuda:{n}"),
+                });
+            }
+            let spec = &plan.kernels[step.kernel.index()];
+            let packed = exec::packed_args(spec);
+            let weights: Vec<(usize, WeightIndex, u64)> = step
+                .args
+                .iter()
+                .enumerate()
+                .filter_map(|(n, arg)| match arg.place {
+                    Place::Weight(w) if packed.contains(&n) => Some((n, w, arg.offset)),
+                    _ => None,
+                })
+                .collect();
+            let key = (step.kernel, weights);
+            if let Some(&kernel) = known.get(&key) {
+                of_step.push(kernel);
+                continue;
+            }
+            let section = loaded.weights_section();
+            let data: Vec<exec::BoundWeight<'_>> = key
+                .1
+                .iter()
+                .map(|&(arg, w, offset)| {
+                    let weight = &plan.weights[w.index()];
+                    let start = (weight.offset + offset) as usize;
+                    exec::BoundWeight {
+                        arg,
+                        id: (w, offset),
+                        data: &section[start..(weight.offset + weight.bytes) as usize],
+                    }
+                })
+                .collect();
+            let kernel = binder
+                .bind(spec, &data)
+                .map_err(|what| BindError::Unsupported {
+                    step: named(),
+                    what: what.0,
+                })?;
+            needs = needs.max(kernel.needs());
+            of_step.push(kernels.len());
+            known.insert(key, kernels.len());
+            kernels.push(kernel);
+        }
+        Ok(Self {
+            loaded,
+            kernels,
+            of_step,
+            needs,
+            pool,
+            level,
+        })
+    }
+
+    /// Memory to run the plan in, for one caller at a time.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for it.
+    pub fn session(self: &Arc<Self>) -> Result<Session, BindError> {
+        Session::new(Arc::clone(self))
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &ValidPlan {
+        self.loaded.plan()
+    }
+
+    /// The plan and its weights.
+    pub fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
+    /// Threads that run kernels.
+    pub fn n_threads(&self) -> usize {
+        self.pool.n_threads()
+    }
+
+    /// The vector instructions that kernels use.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    pub(crate) fn kernel(&self, step: StepIndex) -> &dyn Execute {
+        self.kernels[self.of_step[step.index()]].as_ref()
+    }
+
+    pub(crate) fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("loaded", &self.loaded)
+            .field("kernels", &self.kernels.len())
+            .field("threads", &self.n_threads())
+            .field("level", &self.level)
+            .finish_non_exhaustive()
+    }
+}

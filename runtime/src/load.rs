@@ -1,0 +1,137 @@
+//! Plans from files and from memory.
+
+use crate::error::LoadError;
+use crate::memory::AlignedBytes;
+use memmap2::Mmap;
+use plans::{ValidPlan, Weight};
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+/// A valid plan and the data of its weights.
+pub struct Loaded {
+    plan: ValidPlan,
+    bytes: Bytes,
+    /// Where the weights section lies in `bytes`.
+    weights: Range<usize>,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Owned(AlignedBytes),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(memory) => memory.as_slice(),
+        }
+    }
+}
+
+impl Loaded {
+    /// Maps the plan file at `path`, compares its checksums and validates it. Weights stay in the
+    /// file until they are used.
+    ///
+    /// The file must not be changed in place while the plan is loaded (files that `dlirc compile`
+    /// writes are replaced, never changed). If it is cut off all the same, reading the weights
+    /// that are gone ends the process, as with every mapped file.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, is no undamaged plan file of a known format, or the plan is not
+    /// valid.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let io = |source| LoadError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            // An empty file can't be mapped.
+            return Err(LoadError::File(plans::file::FileError::NotAPlan));
+        }
+        // SAFETY: the map is only read. Plan metadata is decoded to values of its own, and weights
+        // are read through raw pointers as numbers for which all bit patterns are valid, so that
+        // even a file changed by someone else gives wrong numbers and nothing worse; a file that is
+        // cut off is the caller's to prevent, as documented above.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Self::from_file_bytes(Bytes::Mapped(map))
+    }
+
+    /// A plan file in memory; the bytes are copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loaded::open`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
+        // Sections are aligned within the file, and so the file must be.
+        let (_, section) = plans::file::read(bytes).map_err(LoadError::File)?;
+        drop(section);
+        let copy = AlignedBytes::copy_of(bytes).ok_or(LoadError::OutOfMemory {
+            bytes: bytes.len() as u64,
+        })?;
+        let (plan, weights) = plans::file::read(bytes).map_err(LoadError::File)?;
+        Self::validated(plan, Bytes::Owned(copy), weights)
+    }
+
+    /// A plan and its weights section, without a file around them; the weights are copied.
+    ///
+    /// # Errors
+    ///
+    /// If the plan is not valid.
+    pub fn from_parts(plan: plans::Plan, weights: &[u8]) -> Result<Self, LoadError> {
+        let copy = AlignedBytes::copy_of(weights).ok_or(LoadError::OutOfMemory {
+            bytes: weights.len() as u64,
+        })?;
+        Self::validated(plan, Bytes::Owned(copy), 0..weights.len())
+    }
+
+    fn from_file_bytes(bytes: Bytes) -> Result<Self, LoadError> {
+        let (plan, weights) = plans::file::read(bytes.as_slice()).map_err(LoadError::File)?;
+        Self::validated(plan, bytes, weights)
+    }
+
+    fn validated(
+        plan: plans::Plan,
+        bytes: Bytes,
+        weights: Range<usize>,
+    ) -> Result<Self, LoadError> {
+        let plan = plans::validate(plan, weights.len() as u64).map_err(LoadError::Plan)?;
+        Ok(Self {
+            plan,
+            bytes,
+            weights,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &ValidPlan {
+        &self.plan
+    }
+
+    /// The data of a weight of this plan.
+    pub fn weight(&self, weight: &Weight) -> &[u8] {
+        let start = weight.offset as usize;
+        self.weights_section()
+            .get(start..start + weight.bytes as usize)
+            .unwrap_or_default()
+    }
+
+    /// The weights section.
+    pub(crate) fn weights_section(&self) -> &[u8] {
+        &self.bytes.as_slice()[self.weights.clone()]
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("models", &self.plan.models.len())
+            .field("steps", &self.plan.steps.len())
+            .field("weights", &self.weights.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -71,6 +71,22 @@ pub enum FillError {
     },
 }
 
+impl FillError {
+    /// What the user can do next, where there is something.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            FillError::Graph(error) => error.help(),
+            FillError::Statistics { .. } | FillError::NoStatistics { .. } => Some(
+                "a graph NAME.onnx is filled from NAME.stats.json beside it; `models/README.md` \
+                 says what that holds",
+            ),
+            FillError::Mismatch { .. } => Some("take graph and statistics from one source"),
+            FillError::Write { .. } => Some("check the folder, its permissions and its free space"),
+            FillError::Damaged { .. } => None,
+        }
+    }
+}
+
 /// How far filling has come, in bytes of the output file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {

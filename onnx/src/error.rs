@@ -128,6 +128,14 @@ pub enum NodeError {
     /// The operator refuses what it is given.
     #[error(transparent)]
     Operator(#[from] UpgradeError),
+    /// The operator needs to know an operand that may depend on open dimensions.
+    #[error("{source}; the inputs leave these dimensions open: {}", dimensions.join(", "))]
+    OpenShape {
+        /// The names of the dimensions.
+        dimensions: Vec<String>,
+        /// What the operator says.
+        source: OpError,
+    },
 }
 
 /// One line each.
@@ -136,6 +144,23 @@ fn lines(items: &[impl std::fmt::Display]) -> String {
 }
 
 impl OnnxError {
+    /// A word that names the kind of error, for scripts and for looking it up.
+    pub fn code(&self) -> &'static str {
+        match self {
+            OnnxError::Open { .. } => "onnx-open",
+            OnnxError::Budget { .. } => "onnx-budget",
+            OnnxError::NotAModel { .. } => "onnx-format",
+            OnnxError::Tensor { .. } => "onnx-tensor",
+            OnnxError::Inline { .. } => "onnx-function",
+            OnnxError::Graph { .. } => "onnx-graph",
+            OnnxError::Unsupported { .. } => "onnx-unsupported",
+            OnnxError::Input { .. } => "onnx-input",
+            OnnxError::Bind { .. } => "onnx-shape",
+            OnnxError::Node { .. } => "onnx-node",
+            OnnxError::Output { .. } => "onnx-output",
+        }
+    }
+
     /// What the user can do next, where there is something.
     pub fn help(&self) -> Option<&'static str> {
         match self {
@@ -170,15 +195,10 @@ impl OnnxError {
 
 fn node_help(error: &NodeError) -> Option<&'static str> {
     match error {
-        NodeError::Operator(UpgradeError::Operator(OpError::NotConstant(_))) => Some(
-            "if it depends on a dimension that the model leaves open, give that: --shape NAME=DIMS",
-        ),
-        NodeError::Operator(
-            UpgradeError::Operator(_)
-            | UpgradeError::Attribute(_)
-            | UpgradeError::UnknownTensors { .. },
-        )
-        | NodeError::Attribute(_) => None,
+        NodeError::OpenShape { .. } => {
+            Some("give the dimensions that it depends on: --shape NAME=SIZE")
+        }
+        NodeError::Operator(_) | NodeError::Attribute(_) => None,
     }
 }
 

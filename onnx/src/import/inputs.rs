@@ -136,6 +136,18 @@ pub(crate) fn types(
     declared.into_iter().map(resolve_input).collect()
 }
 
+/// The names of dimensions that `types` leave open, in order.
+pub(crate) fn open_dimensions(types: &[TensorType]) -> Vec<String> {
+    let symbols = types
+        .iter()
+        .flat_map(|ty| &ty.shape.0)
+        .filter_map(|dim| match dim {
+            Dim::Symbol(symbol) => Some(symbol.as_str().to_owned()),
+            Dim::Known(_) => None,
+        });
+    symbols.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// What [`types`] refuses.
 #[derive(Debug)]
 pub(crate) enum TypesError {

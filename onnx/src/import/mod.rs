@@ -26,7 +26,7 @@ use flatten::{FlatGraph, FlatNode, Name};
 use frame::Frame;
 use inputs::TypesError;
 use ir::program::Weights;
-use ir::{Graph, GraphId, Program, ValueId};
+use ir::{Graph, GraphId, OpError, Program, ValueId};
 use std::collections::BTreeMap;
 use std::path::Path;
 use upgrade::Draft;
@@ -157,6 +157,14 @@ struct Import<'s> {
     options: &'s ReadOptions,
 }
 
+/// What is known of the model's values, by [`Name::index`].
+struct Slots<'m> {
+    values: Vec<Slot<'m>>,
+    is_read: Vec<bool>,
+    /// Names of dimensions that the inputs leave open.
+    open_dims: Vec<String>,
+}
+
 /// A value that may not have been made yet.
 #[derive(Clone, Copy)]
 enum Slot<'m> {
@@ -201,16 +209,25 @@ impl Import<'_> {
         })?;
 
         let mut builder = Builder::new(name, weights);
-        let mut slots = vec![Slot::Empty; flat.n_names()];
+        let mut slots = Slots {
+            values: vec![Slot::Empty; flat.n_names()],
+            is_read: vec![false; flat.n_names()],
+            open_dims: Vec::new(),
+        };
+        let operands = flat.nodes.iter().flat_map(|n| n.inputs.iter().flatten());
+        for name in operands.chain(&frame.outputs) {
+            slots.is_read[name.index()] = true;
+        }
         for &(name, tensor) in &frame.initializers {
-            slots[name.index()] = Slot::Initializer(tensor);
+            slots.values[name.index()] = Slot::Initializer(tensor);
         }
         let types =
             inputs::types(&frame.inputs, &self.options.bind).map_err(|e| self.types_error(e))?;
+        slots.open_dims = inputs::open_dimensions(&types);
         for (input, ty) in frame.inputs.iter().zip(types) {
             let text = input.name.as_deref().unwrap_or_default();
             if let Some(name) = flat.find(text) {
-                slots[name.index()] = Slot::Value(builder.input(text, ty));
+                slots.values[name.index()] = Slot::Value(builder.input(text, ty));
             }
         }
         for i in order {
@@ -242,10 +259,10 @@ impl Import<'_> {
         &mut self,
         flat: &FlatGraph<'_>,
         name: Name,
-        slots: &mut [Slot<'m>],
+        slots: &mut Slots<'m>,
         builder: &mut Builder<'_>,
     ) -> Result<ValueId, OnnxError> {
-        let value = match slots[name.index()] {
+        let value = match slots.values[name.index()] {
             Slot::Value(value) => return Ok(value),
             Slot::Initializer(proto) => {
                 let text = flat.display(name);
@@ -269,7 +286,7 @@ impl Import<'_> {
                 });
             }
         };
-        slots[name.index()] = Slot::Value(value);
+        slots.values[name.index()] = Slot::Value(value);
         Ok(value)
     }
 
@@ -277,7 +294,7 @@ impl Import<'_> {
         &mut self,
         flat: &FlatGraph<'_>,
         node: &FlatNode<'_>,
-        slots: &mut [Slot<'m>],
+        slots: &mut Slots<'m>,
         builder: &mut Builder<'_>,
     ) -> Result<(), OnnxError> {
         let display = flat.display_node(node);
@@ -299,6 +316,8 @@ impl Import<'_> {
         if wanted == 0 {
             return Ok(());
         }
+        let is_read = |name: &Option<Name>| name.is_some_and(|n| slots.is_read[n.index()]);
+        let n_read = node.outputs.iter().rposition(is_read).map_or(0, |i| i + 1);
         builder.stands_for(&display);
         let results = if node.op == constant::NAME {
             let tensor =
@@ -320,6 +339,7 @@ impl Import<'_> {
                 attrs: attributes.attrs,
                 tensors: attributes.tensors,
                 n_outputs: wanted,
+                n_read,
                 result_dims: None,
             };
             draft.finish().map_err(|e| OnnxError::Node {
@@ -327,13 +347,13 @@ impl Import<'_> {
                 node: display.clone(),
                 operator: node.op.to_owned(),
                 opset,
-                source: Box::new(e.into()),
+                source: Box::new(node_error(e, &slots.open_dims)),
             })?
         };
         for (output, value) in node.outputs.iter().zip(results) {
             if let Some(name) = *output {
                 builder.name(value, &flat.display(name));
-                slots[name.index()] = Slot::Value(value);
+                slots.values[name.index()] = Slot::Value(value);
             }
         }
         Ok(())
@@ -359,5 +379,18 @@ impl Import<'_> {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// A refusal, with the dimensions that the user could give, if that may help.
+fn node_error(error: UpgradeError, open_dims: &[String]) -> NodeError {
+    match error {
+        UpgradeError::Operator(source @ OpError::NotConstant(_)) if !open_dims.is_empty() => {
+            NodeError::OpenShape {
+                dimensions: open_dims.to_vec(),
+                source,
+            }
+        }
+        error => error.into(),
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Draft<'b, 'p> {
     pub(crate) tensors: BTreeMap<String, Tensor>,
     /// The number of results.
     pub(crate) n_outputs: usize,
+    /// The number of results up to the last that something reads.
+    pub(crate) n_read: usize,
     /// The dimensions that result 0 has to get back, if an upgrade changed them.
     pub(crate) result_dims: Option<Vec<i64>>,
 }
@@ -70,7 +72,14 @@ impl Draft<'_, '_> {
                 self.op
             )]))
         })?;
-        let mut outputs = self.builder.node(op, self.inputs, self.n_outputs)?;
+        // Exporters list results that only training has, and nothing reads.
+        let (least, most) = op.results().into_inner();
+        let n_outputs = match most {
+            usize::MAX => self.n_outputs,
+            most if most < self.n_outputs => self.n_outputs,
+            _ => self.n_read.max(least).max(1).min(self.n_outputs),
+        };
+        let mut outputs = self.builder.node(op, self.inputs, n_outputs)?;
         if let (Some(dims), Some(result)) = (self.result_dims, outputs.first_mut()) {
             *result = reshape(self.builder, *result, &dims)?;
         }

@@ -182,6 +182,28 @@ fn batch_normalization() {
 }
 
 #[test]
+fn results_that_nothing_reads_are_left_out() {
+    // Old exporters list the results that training has.
+    let old = node("BatchNormalization", "x s b m v", "y m1 v1 m2 v2");
+    let m = one(9, "2 3 4", old)
+        .constant("s", ramp(&[3]))
+        .constant("b", ramp(&[3]))
+        .constant("m", ramp(&[3]))
+        .constant("v", Tensor::from_slice(&[3], &[1.0f32, 2.0, 3.0]));
+    assert_eq!(m.run(&[ramp(&[2, 3, 4])])[0].dims(), [2, 3, 4]);
+    let mut read = m.clone();
+    read.graph().output.push(untyped("v1"));
+    assert!(read.error().contains("training"), "{}", read.error());
+    // The number of parts says how large they are, read or not.
+    let parts = one(
+        18,
+        "6",
+        node("Split", "x", "y z w").with(int("num_outputs", 3)),
+    );
+    assert_eq!(parts.run(&[ramp(&[6])])[0].dims(), [2]);
+}
+
+#[test]
 fn dropout() {
     let old = one(7, "4", node("Dropout", "x", "y").with(float("ratio", 0.3)));
     let new = one(13, "4", node("Dropout", "x", "y"));

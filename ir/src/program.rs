@@ -31,6 +31,15 @@ impl ContentHash {
         hasher.update(tensor.bytes());
         Self(*hasher.finalize().as_bytes())
     }
+
+    /// The hash of graph `graph` with its weights: of its text, which names weights by their hashes.
+    pub fn of_graph(program: &Program, graph: GraphId) -> Self {
+        let alone = Program {
+            graphs: std::iter::once(program.graphs[graph].clone()).collect(),
+            weights: program.weights.clone(),
+        };
+        Self(*blake3::hash(crate::text::print(&alone).as_bytes()).as_bytes())
+    }
 }
 
 impl std::fmt::Display for ContentHash {

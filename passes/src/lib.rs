@@ -42,6 +42,13 @@ manager::passes! {
     algebra {
         rewrite_algebra
     }
+    layout {
+        share_concat_prefixes
+        choose_storage
+    }
+    fuse {
+        form_regions
+    }
 }
 
 /// Runs the normalise phase.

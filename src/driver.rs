@@ -1,0 +1,214 @@
+//! The pipeline: models in, one plan out.
+
+use crate::report::Diagnostic;
+use bytes::Bytes;
+use ir::{GraphId, Program};
+use passes::lower::{lower, LowerOptions, Lowered};
+use passes::PassCx;
+use passes::manager::Observer;
+use plans::ValidPlan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What to compile and how.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The models.
+    pub models: Vec<PathBuf>,
+    /// Sizes of dimensions that the models leave open.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// The device.
+    pub target: Target,
+    /// Whether models never run at once.
+    pub one_at_a_time: bool,
+    /// What the pass manager is asked.
+    pub passes: passes::Options,
+}
+
+/// What plans are made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Target {
+    /// The host.
+    #[default]
+    Cpu,
+}
+
+impl Target {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Cpu => "cpu",
+        }
+    }
+}
+
+/// A plan, its weights, and how it came about.
+pub struct Compiled {
+    /// The plan.
+    pub plan: ValidPlan,
+    /// The data of each weight, in the plan's order.
+    pub weights: Vec<Bytes>,
+    /// How it came about.
+    pub summary: Summary,
+}
+
+/// How a plan came about.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// For each model: its name, nodes in the file, nodes after optimisation, regions.
+    pub models: Vec<ModelSummary>,
+    /// Times of the phases, in order.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Runs of passes.
+    pub executions: Vec<passes::manager::Execution>,
+    /// Regions that had to be split into their nodes.
+    pub n_split: usize,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// What became of one model.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSummary {
+    /// Its name.
+    pub name: String,
+    /// Nodes in the file.
+    pub n_nodes: usize,
+    /// Nodes after optimisation.
+    pub n_optimised: usize,
+    /// Regions: kernels, and views that need none.
+    pub n_regions: usize,
+}
+
+/// Reads models into one program.
+pub fn read(request: &Request, summary: &mut Summary) -> Result<Program, Diagnostic> {
+    let mut program = Program::default();
+    let mut names = BTreeSet::new();
+    for path in &request.models {
+        let name = unique_name(path, &mut names);
+        let options = onnx::ReadOptions { name: Some(name.clone()), bind: request.shapes.clone() };
+        let imported = onnx::read(path, &options, &mut program)?;
+        summary.notes.extend(imported.notes.iter().map(|n| format!("{name}: {n}")));
+        summary.models.push(ModelSummary { name, n_nodes: imported.n_nodes, ..Default::default() });
+    }
+    Ok(program)
+}
+
+/// Optimises `program` up to its regions.
+pub fn optimise(program: &mut Program, cx: &mut PassCx<'_>) -> Result<(), Diagnostic> {
+    for &(phase, _) in passes::PIPELINE {
+        passes::manager::run(phase, program, cx)?;
+    }
+    Ok(())
+}
+
+/// Reads, optimises, lowers and validates.
+pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, Diagnostic> {
+    let mut summary = Summary::default();
+    let mut clock = Clock { started: Instant::now() };
+    observer.phase("read");
+    let mut program = read(request, &mut summary)?;
+    summary.phases.push(("read", clock.lap()));
+    let hashes: Vec<[u8; 32]> = program
+        .graphs
+        .ids()
+        .map(|g| ir::program::ContentHash::of_graph(&program, g).0)
+        .collect();
+    summary.phases.push(("hash", clock.lap()));
+
+    observer.phase("optimise");
+    let mut cx = PassCx::new(request.passes.clone()).observed_by(observer.passes());
+    optimise(&mut program, &mut cx)?;
+    summary.executions = std::mem::take(&mut cx.executions);
+    drop(cx);
+    summary.phases.push(("optimise", clock.lap()));
+    for (m, (_, graph)) in summary.models.iter_mut().zip(program.graphs.iter()) {
+        m.n_optimised = graph.order.len();
+        m.n_regions = graph.regions.len();
+    }
+
+    observer.phase("lower");
+    let options = LowerOptions {
+        target: request.target.name().into(),
+        one_at_a_time: request.one_at_a_time,
+        n_nodes: summary.models.iter().map(|m| m.n_nodes as u32).collect(),
+        hashes,
+        options: canonical_options(request),
+        compiler: format!("dlirc {}", env!("CARGO_PKG_VERSION")),
+    };
+    let Lowered { plan, weights, n_split } = lower(&program, &options)?;
+    summary.n_split = n_split;
+    summary.phases.push(("lower", clock.lap()));
+
+    observer.phase("validate");
+    let length = plans::file::weights_len(&plan);
+    let plan = plans::validate(plan, length).map_err(|errors| {
+        let mut defect = Diagnostic::error("invalid-plan", "the plan that was made breaks its own rules")
+            .help("this is a defect of dlirc; please report it with the model");
+        defect.notes = errors.iter().take(8).map(ToString::to_string).collect();
+        defect
+    })?;
+    summary.phases.push(("validate", clock.lap()));
+    Ok(Compiled { plan, weights, summary })
+}
+
+/// Is told how far a compilation has come.
+pub trait Watch {
+    /// `name` begins.
+    fn phase(&mut self, name: &str);
+    /// Who is told of single passes.
+    fn passes(&mut self) -> &mut dyn Observer;
+}
+
+/// Writes `compiled` to `path`, whole or not at all.
+pub fn write(compiled: &Compiled, path: &Path) -> Result<(), Diagnostic> {
+    let weight = |w: plans::WeightIndex| compiled.weights[w.index()].clone();
+    plans::file::write(&compiled.plan, weight, path)?;
+    Ok(())
+}
+
+/// The file's stem, with a number where another model has it.
+fn unique_name(path: &Path, taken: &mut BTreeSet<String>) -> String {
+    let stem = path.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
+    let mut name = stem.clone();
+    let mut n = 2;
+    while !taken.insert(name.clone()) {
+        name = format!("{stem}_{n}");
+        n += 1;
+    }
+    name
+}
+
+/// What shapes the plan, as text for its fingerprint.
+fn canonical_options(request: &Request) -> String {
+    let mut options = format!("target={}", request.target.name());
+    for (name, dims) in &request.shapes {
+        let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+        options += &format!(" shape:{name}={}", dims.join(","));
+    }
+    if request.one_at_a_time {
+        options += " one-at-a-time";
+    }
+    if let Some(n) = request.passes.stop_after {
+        options += &format!(" stop-after={n}");
+    }
+    options
+}
+
+struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    fn lap(&mut self) -> Duration {
+        let lap = self.started.elapsed();
+        self.started = Instant::now();
+        lap
+    }
+}
+
+/// The graph called `name`.
+pub fn graph_of(program: &Program, name: &str) -> Option<GraphId> {
+    program.graphs.iter().find(|(_, g)| g.name == name).map(|(id, _)| id)
+}

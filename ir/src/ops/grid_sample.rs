@@ -205,7 +205,7 @@ impl Operator for GridSample {
         let n = outputs[0].shape.n_elements().unwrap_or(0) as u64;
         match self.mode {
             SampleMode::Nearest => 0,
-            _ => 2 * n * self.n_taps(r),
+            _ => n.saturating_mul(2).saturating_mul(self.n_taps(r)),
         }
     }
 }

@@ -96,7 +96,8 @@ impl<T: MapOperator> Operator for T {
                 matches!(op, Unary(..) | Binary(..) | Select(..) | Cast(..))
             })
             .count();
-        outputs[0].shape.n_elements().unwrap_or(0) as u64 * steps as u64
+        let n = outputs[0].shape.n_elements().unwrap_or(0) as u64;
+        n.saturating_mul(steps as u64)
     }
 
     fn scalar(&self, inputs: &[Option<DType>]) -> Option<ScalarFn> {

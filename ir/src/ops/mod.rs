@@ -160,8 +160,7 @@ pub trait Operator: Clone + PartialEq + fmt::Debug + Sized {
         outputs
             .iter()
             .filter_map(|t| t.shape.n_elements())
-            .map(|n| n as u64)
-            .sum()
+            .fold(0, |sum: u64, n| sum.saturating_add(n as u64))
     }
 
     /// For [`Class::Map`]: what happens to one element, given the operands' element types.
@@ -301,16 +300,24 @@ impl Op {
                 "a result of type {ty} is beyond any memory"
             )));
         }
+        // Results without elements, whose other dimensions may be beyond all bounds, need no work.
+        if results.iter().all(|t| t.shape.n_elements() == Some(0)) {
+            let empty = |t: &TensorType| Some(Tensor::from_f64(t.dtype, &t.shape.dims()?, &[]));
+            return results
+                .iter()
+                .map(|t| empty(t).ok_or_else(|| OpError::Shape("unknown shape".into())))
+                .collect();
+        }
         self.eval_unchecked(inputs, &results)
     }
 
     /// Operations and memory traffic, each operand read and each result written once.
     pub fn work(&self, inputs: &[Option<&TensorType>], outputs: &[TensorType]) -> Work {
-        let bytes = |t: &TensorType| t.n_bytes().unwrap_or(0) as u64;
+        let bytes = |t: &TensorType| -> u64 { t.n_bytes().unwrap_or(0) as u64 };
         Work {
             flop: self.flop(inputs, outputs),
-            read: inputs.iter().flatten().map(|t| bytes(t)).sum(),
-            written: outputs.iter().map(bytes).sum(),
+            read: inputs.iter().flatten().fold(0, |sum, t| sum.saturating_add(bytes(t))),
+            written: outputs.iter().fold(0, |sum, t| sum.saturating_add(bytes(t))),
         }
     }
 }

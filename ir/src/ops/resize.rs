@@ -437,6 +437,7 @@ impl Operator for Resize {
             .zip(&outputs[0].shape.0)
             .filter(|(a, b)| a != b);
         let n = outputs[0].shape.n_elements().unwrap_or(0) as u64;
-        2 * n * per_axis.pow(changed.count() as u32)
+        n.saturating_mul(2)
+            .saturating_mul(per_axis.saturating_pow(changed.count() as u32))
     }
 }

@@ -24,7 +24,10 @@ pub enum ViewStep {
     Broadcast(Vec<usize>),
 }
 
-/// How many integers operand `i`, a list, holds.
+/// The most dimensions that a shape computed at run time may have.
+const MAX_RANK: usize = 64;
+
+/// How many integers operand `i`, a list with one for each dimension, holds.
 pub(crate) fn list_length(
     cx: &InferCx<'_>,
     i: usize,
@@ -36,7 +39,13 @@ pub(crate) fn list_length(
             "`{name}` of type {ty}, expected a list of integers"
         )));
     }
-    ty.shape.dim(0).known().ok_or(OpError::NotConstant(name))
+    match ty.shape.dim(0).known() {
+        Some(n @ ..=MAX_RANK) => Ok(n),
+        Some(n) => Err(OpError::Unsupported(format!(
+            "`{name}` holds {n} numbers; tensors have at most {MAX_RANK} dimensions"
+        ))),
+        None => Err(OpError::NotConstant(name)),
+    }
 }
 
 /// The shape that operand `i`, a list of dimensions, spells out; dimensions known only at run

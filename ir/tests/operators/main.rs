@@ -12,6 +12,7 @@
 //! `@ 48` is the number of operations; `-> -` is a result that the case does not look at;
 //! `!! text` in place of results: typing or evaluation fails, and the message contains the text.
 
+mod any_operands;
 mod cases;
 
 macro_rules! case_files {

@@ -48,9 +48,17 @@ enum Input {
 #[derive(Debug)]
 enum Method {
     /// Products over the taps of the window.
-    Window { groups: Vec<PackedB>, window: Window, zeros: Floats, is_matrix: bool },
+    Window {
+        groups: Vec<PackedB>,
+        window: Window,
+        zeros: Floats,
+        is_matrix: bool,
+    },
     /// A product whose rows are read by offsets.
-    Offsets { b: PackedB, offsets: Vec<i32> },
+    Offsets {
+        b: PackedB,
+        offsets: Vec<i32>,
+    },
     Depthwise(Depthwise),
 }
 
@@ -77,7 +85,11 @@ impl Conv {
         let has_consecutive_channels = input.channel == 1 || shape.c_in == 1;
         if shape.groups == 1 && shape.c_in <= FEW_CHANNELS && n_taps > 1 {
             let k = c_in * n_taps;
-            let strides = Strides { segment: 0, row: 1, column: k as isize };
+            let strides = Strides {
+                segment: 0,
+                row: 1,
+                column: k as isize,
+            };
             // SAFETY: the caller's promise.
             let b = unsafe { PackedB::new(level, 1, k, c_out, weights, strides) };
             let (read, strides) = if shape.is_padded() {
@@ -86,11 +98,19 @@ impl Conv {
                 (Input::Planes(input), input)
             };
             if let Some(offsets) = geometry::tap_offsets(&shape, &strides) {
-                return Conv { shape, level, input: read, method: Method::Offsets { b, offsets } };
+                return Conv {
+                    shape,
+                    level,
+                    input: read,
+                    method: Method::Offsets { b, offsets },
+                };
             }
         }
         let input = if has_consecutive_channels {
-            Input::InPlace(InputStrides { channel: 1, ..input })
+            Input::InPlace(InputStrides {
+                channel: 1,
+                ..input
+            })
         } else {
             Input::ChannelsLast(input)
         };
@@ -98,7 +118,11 @@ impl Conv {
             // SAFETY: the caller's promise.
             Method::Depthwise(unsafe { Depthwise::new(&shape, weights) })
         } else {
-            let strides = Strides { segment: 1, row: n_taps as isize, column: (c_in * n_taps) as isize };
+            let strides = Strides {
+                segment: 1,
+                row: n_taps as isize,
+                column: (c_in * n_taps) as isize,
+            };
             let groups = (0..shape.groups)
                 .map(|g| {
                     // SAFETY: the caller's promise; group `g` has `c_out` filters.
@@ -115,7 +139,12 @@ impl Conv {
                 is_matrix: n_taps == 1 && shape.is_pointwise(),
             }
         };
-        Conv { shape, level, input, method }
+        Conv {
+            shape,
+            level,
+            input,
+            method,
+        }
     }
 
     /// The shape it was bound to.
@@ -190,9 +219,16 @@ impl Conv {
                 }
             };
             match &self.method {
-                Method::Depthwise(d) => {
-                    d.run(pool, self.level, &self.shape, x, &strides, output, epilogue, rest)
-                }
+                Method::Depthwise(d) => d.run(
+                    pool,
+                    self.level,
+                    &self.shape,
+                    x,
+                    &strides,
+                    output,
+                    epilogue,
+                    rest,
+                ),
                 Method::Offsets { b, offsets } => {
                     let window = Window::corners(&self.shape);
                     let rows = WindowRows::new(x, &strides, &window, x);
@@ -211,17 +247,36 @@ impl Conv {
                     };
                     product.run(pool, rest)
                 }
-                Method::Window { groups, window, zeros, is_matrix } => {
-                    let even = if *is_matrix { strides.even_pixels(&self.shape) } else { None };
+                Method::Window {
+                    groups,
+                    window,
+                    zeros,
+                    is_matrix,
+                } => {
+                    let even = if *is_matrix {
+                        strides.even_pixels(&self.shape)
+                    } else {
+                        None
+                    };
                     let c_in = self.shape.c_in / self.shape.groups;
                     let n_rows = self.shape.n_output_pixels();
                     match even {
-                        Some(stride) => run_groups(
-                            pool, groups, c_in, n_rows, output, epilogue, rest, 1,
-                            |g| EvenRows { first: x.wrapping_add(g * c_in), stride },
-                        ),
+                        Some(stride) => {
+                            run_groups(pool, groups, c_in, n_rows, output, epilogue, rest, 1, |g| {
+                                EvenRows {
+                                    first: x.wrapping_add(g * c_in),
+                                    stride,
+                                }
+                            })
+                        }
                         None => run_groups(
-                            pool, groups, c_in, n_rows, output, epilogue, rest,
+                            pool,
+                            groups,
+                            c_in,
+                            n_rows,
+                            output,
+                            epilogue,
+                            rest,
                             window.taps.len(),
                             |g| {
                                 let x = x.wrapping_add(g * c_in);
@@ -255,11 +310,19 @@ unsafe fn run_groups<R: Rows>(
     if n_rows == 0 || panels.n == 0 {
         return Ok(());
     }
-    let n_threads = if groups.len() >= 4 * pool.n_threads() { 1 } else { pool.n_threads() };
+    let n_threads = if groups.len() >= 4 * pool.n_threads() {
+        1
+    } else {
+        pool.n_threads()
+    };
     let grid = Grid::new(n_rows, &panels, n_threads);
     let per_worker = drive::worker_bytes(n_segments, &panels);
     let scratch = Address(scratch);
-    let pieces = Pieces { output, epilogue, rows_of: Unchecked(rows_of) };
+    let pieces = Pieces {
+        output,
+        epilogue,
+        rows_of: Unchecked(rows_of),
+    };
     pool.run(groups.len() * grid.n_tasks(), &|task, worker| {
         let (g, task) = (task / grid.n_tasks(), task % grid.n_tasks());
         let pieces = &pieces;

@@ -39,9 +39,15 @@ impl Gemm {
         row_stride: isize,
         column_stride: isize,
     ) -> Self {
-        let strides = Strides { segment: 0, row: row_stride, column: column_stride };
+        let strides = Strides {
+            segment: 0,
+            row: row_stride,
+            column: column_stride,
+        };
         // SAFETY: the caller's promise.
-        Gemm { b: unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides) } }
+        Gemm {
+            b: unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides) },
+        }
     }
 
     /// The depth of the product.
@@ -62,7 +68,11 @@ impl Gemm {
     /// Bytes of scratch, aligned to 64, that a run on `n_threads` threads needs, for any m.
     /// `a_is_strided` tells that columns of A are not consecutive.
     pub fn scratch_bytes(&self, m: usize, n_threads: usize, a_is_strided: bool) -> usize {
-        let copy = if a_is_strided { batch::copy_bytes(m, self.k()) } else { 0 };
+        let copy = if a_is_strided {
+            batch::copy_bytes(m, self.k())
+        } else {
+            0
+        };
         copy + n_threads * drive::worker_bytes(1, &self.b.panels)
     }
 
@@ -88,7 +98,10 @@ impl Gemm {
         epilogue: Epilogue<'_>,
         scratch: *mut u8,
     ) -> Result<(), PoolError> {
-        let mut rows = EvenRows { first: a, stride: a_row_stride };
+        let mut rows = EvenRows {
+            first: a,
+            stride: a_row_stride,
+        };
         let mut scratch = scratch;
         if a_column_stride != 1 && self.k() > 1 {
             let copy = scratch.cast::<f32>();
@@ -97,7 +110,10 @@ impl Gemm {
                 batch::copy_rows(a, a_row_stride, a_column_stride, m, self.k(), copy);
                 scratch = scratch.add(batch::copy_bytes(m, self.k()));
             }
-            rows = EvenRows { first: copy, stride: self.k() as isize };
+            rows = EvenRows {
+                first: copy,
+                stride: self.k() as isize,
+            };
         }
         let product = Product {
             rows: &rows,

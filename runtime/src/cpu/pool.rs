@@ -131,7 +131,9 @@ pub struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("n_threads", &self.n_threads()).finish()
+        f.debug_struct("Pool")
+            .field("n_threads", &self.n_threads())
+            .finish()
     }
 }
 
@@ -194,7 +196,9 @@ impl Pool {
         shared.n_done.store(0, Ordering::Relaxed);
         shared.panicked.store(false, Ordering::Relaxed);
         let call = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        shared.state.store((call << 32) | n_tasks as u64, Ordering::SeqCst);
+        shared
+            .state
+            .store((call << 32) | n_tasks as u64, Ordering::SeqCst);
         shared.wake();
         shared.work(0);
         let mut spins = 0;

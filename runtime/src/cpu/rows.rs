@@ -207,8 +207,26 @@ pub unsafe fn log_softmax(level: Level, x: *const f32, y: *mut f32, n: usize) {
     unsafe {
         let greatest = max(level, x, n);
         let total = exp_shifted(level, x, y, n, greatest);
-        normalize(level, x, y, n, greatest, 1.0, std::ptr::null(), std::ptr::null());
-        normalize(level, y, y, n, total.ln(), 1.0, std::ptr::null(), std::ptr::null());
+        normalize(
+            level,
+            x,
+            y,
+            n,
+            greatest,
+            1.0,
+            std::ptr::null(),
+            std::ptr::null(),
+        );
+        normalize(
+            level,
+            y,
+            y,
+            n,
+            total.ln(),
+            1.0,
+            std::ptr::null(),
+            std::ptr::null(),
+        );
     }
 }
 
@@ -287,7 +305,15 @@ mod tests {
                     log_softmax(level, p, y.as_mut_ptr(), n);
                     let want: Vec<f64> = d.iter().map(|v| v - top - total.ln()).collect();
                     assert_close(&y, &want, 1e-6);
-                    layer_norm(level, p, y.as_mut_ptr(), n, 1e-5, gain.as_ptr(), bias.as_ptr());
+                    layer_norm(
+                        level,
+                        p,
+                        y.as_mut_ptr(),
+                        n,
+                        1e-5,
+                        gain.as_ptr(),
+                        bias.as_ptr(),
+                    );
                     let want: Vec<f64> = (0..n)
                         .map(|i| {
                             (d[i] - mean) / (variance + 1e-5).sqrt() * f64::from(gain[i])

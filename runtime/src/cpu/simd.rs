@@ -6,7 +6,6 @@
 //! [`is_available`](super::level::Level::is_available) tells; loads and stores
 //! ask for valid pointers besides (of any alignment).
 
-
 /// `LANES` floats at a time.
 ///
 /// # Safety
@@ -353,10 +352,8 @@ mod x86 {
             // SAFETY: the caller promises the instructions.
             unsafe {
                 let bits = _mm512_castps_si512(a);
-                let e = _mm512_srai_epi32::<23>(_mm512_sub_epi32(
-                    bits,
-                    _mm512_set1_epi32(0x3f40_0000),
-                ));
+                let e =
+                    _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(0x3f40_0000)));
                 let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(e));
                 (_mm512_castsi512_ps(m), _mm512_cvtepi32_ps(e))
             }
@@ -428,10 +425,8 @@ mod x86 {
             // SAFETY: the caller promises the instructions.
             unsafe {
                 let bits = _mm256_castps_si256(a);
-                let e = _mm256_srai_epi32::<23>(_mm256_sub_epi32(
-                    bits,
-                    _mm256_set1_epi32(0x3f40_0000),
-                ));
+                let e =
+                    _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f40_0000)));
                 let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(e));
                 (_mm256_castsi256_ps(m), _mm256_cvtepi32_ps(e))
             }

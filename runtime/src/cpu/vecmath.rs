@@ -119,7 +119,13 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         let p = poly!(
             S,
             r,
-            [0.499_999_94, 0.166_665_21, 0.041_668_389, 0.008_368_716, 0.001_381_460_6]
+            [
+                0.499_999_94,
+                0.166_665_21,
+                0.041_668_389,
+                0.008_368_716,
+                0.001_381_460_6
+            ]
         );
         let e = S::add(S::fma(S::mul(p, r), r, r), S::splat(1.0));
         S::scale2(e, n)
@@ -171,13 +177,23 @@ pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
         let p = poly!(
             S,
             x2,
-            [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_092, -0.005_704_992]
+            [
+                -0.333_332_8,
+                0.133_314_42,
+                -0.053_739_715,
+                0.020_639_092,
+                -0.005_704_992
+            ]
         );
         let small = S::fma(S::mul(p, x2), x, x);
         let e = exp::<S>(S::add(a, a));
         let one = S::splat(1.0);
         let large = S::sub(one, S::div(S::splat(2.0), S::add(e, one)));
-        S::select(S::lt(a, S::splat(0.625)), small, S::with_sign(S::max(S::zero(), large), x))
+        S::select(
+            S::lt(a, S::splat(0.625)),
+            small,
+            S::with_sign(S::max(S::zero(), large), x),
+        )
     }
 }
 
@@ -230,7 +246,11 @@ pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
             ]
         );
         let large = S::sub(S::splat(1.0), exp::<S>(q));
-        S::select(S::lt(a, S::splat(1.0)), small, S::with_sign(S::max(S::zero(), large), x))
+        S::select(
+            S::lt(a, S::splat(1.0)),
+            small,
+            S::with_sign(S::max(S::zero(), large), x),
+        )
     }
 }
 
@@ -311,7 +331,10 @@ unsafe fn quadrant<S: Simd>(x: S::V) -> (S::V, S::V) {
         let r = S::fma(q, S::splat(-0.000_483_751_3), r);
         let r = S::fma(q, S::splat(-7.549_533_6e-8), r);
         let r = S::fma(q, S::splat(-2.563_344e-12), r);
-        let q4 = S::sub(q, S::mul(S::floor(S::mul(q, S::splat(0.25))), S::splat(4.0)));
+        let q4 = S::sub(
+            q,
+            S::mul(S::floor(S::mul(q, S::splat(0.25))), S::splat(4.0)),
+        );
         (r, q4)
     }
 }
@@ -322,12 +345,24 @@ unsafe fn sine_in_quadrant<S: Simd>(r: S::V, q: S::V) -> S::V {
     // SAFETY: as the caller promises.
     unsafe {
         let r2 = S::mul(r, r);
-        let s = poly!(S, r2, [-0.166_666_67, 0.008_333_329, -0.000_198_393_35, 2.718_312e-6]);
+        let s = poly!(
+            S,
+            r2,
+            [
+                -0.166_666_67,
+                0.008_333_329,
+                -0.000_198_393_35,
+                2.718_312e-6
+            ]
+        );
         let sine = S::fma(S::mul(s, r2), r, r);
         let c = poly!(S, r2, [0.041_666_646, -0.001_388_731_6, 2.443_315_5e-5]);
         let one = S::splat(1.0);
         let cosine = S::fma(S::mul(r2, r2), c, S::fma(r2, S::splat(-0.5), one));
-        let is_odd = S::lt(S::abs(S::sub(S::abs(S::sub(q, S::splat(2.0))), one)), S::splat(0.5));
+        let is_odd = S::lt(
+            S::abs(S::sub(S::abs(S::sub(q, S::splat(2.0))), one)),
+            S::splat(0.5),
+        );
         let y = S::select(is_odd, cosine, sine);
         S::select(S::lt(q, S::splat(1.5)), y, S::sub(S::zero(), y))
     }
@@ -463,8 +498,9 @@ mod tests {
     fn check(f: MathFn, range: (f32, f32), limit: f64, reference: impl Fn(f64) -> f64) {
         for level in Level::ALL.into_iter().filter(|l| l.is_available()) {
             let n = 100_003;
-            let xs: Vec<f32> =
-                (0..n).map(|i| range.0 + (range.1 - range.0) * (i as f32 / n as f32)).collect();
+            let xs: Vec<f32> = (0..n)
+                .map(|i| range.0 + (range.1 - range.0) * (i as f32 / n as f32))
+                .collect();
             let mut ys = xs.clone();
             apply(level, f, &mut ys);
             let worst = xs
@@ -472,7 +508,12 @@ mod tests {
                 .zip(&ys)
                 .map(|(x, y)| (ulps(*y, reference(f64::from(*x))), *x))
                 .fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
-            assert!(worst.0 <= limit, "{f:?} at {level:?}: {} ulp at {}", worst.0, worst.1);
+            assert!(
+                worst.0 <= limit,
+                "{f:?} at {level:?}: {} ulp at {}",
+                worst.0,
+                worst.1
+            );
         }
     }
 
@@ -486,8 +527,12 @@ mod tests {
         check(MathFn::Tanh, (-0.7, 0.7), 3.0, f64::tanh);
         check(MathFn::Erf, (-5.0, 5.0), 3.0, erf_f64);
         check(MathFn::Erf, (-1.1, 1.1), 3.0, erf_f64);
-        check(MathFn::Sigmoid, (-80.0, 80.0), 4.0, |x| 1.0 / (1.0 + (-x).exp()));
-        check(MathFn::Softplus, (-80.0, 80.0), 4.0, |x| x.max(0.0) + (-x.abs()).exp().ln_1p());
+        check(MathFn::Sigmoid, (-80.0, 80.0), 4.0, |x| {
+            1.0 / (1.0 + (-x).exp())
+        });
+        check(MathFn::Softplus, (-80.0, 80.0), 4.0, |x| {
+            x.max(0.0) + (-x.abs()).exp().ln_1p()
+        });
         check(MathFn::Sin, (-3.0, 3.0), 2.0, f64::sin);
         check(MathFn::Cos, (-1.5, 1.5), 2.0, f64::cos);
         check(MathFn::Rsqrt, (1e-3, 1e3), 2.0, |x| 1.0 / x.sqrt());
@@ -498,13 +543,19 @@ mod tests {
         for level in Level::ALL.into_iter().filter(|l| l.is_available()) {
             for scale in [100.0_f32, 10_000.0, 1e7] {
                 let xs: Vec<f32> = (0..999).map(|i| (i as f32 / 499.5 - 1.0) * scale).collect();
-                for (f, g) in [(MathFn::Sin, f64::sin as fn(f64) -> f64), (MathFn::Cos, f64::cos)] {
+                for (f, g) in [
+                    (MathFn::Sin, f64::sin as fn(f64) -> f64),
+                    (MathFn::Cos, f64::cos),
+                ] {
                     let mut ys = xs.clone();
                     apply(level, f, &mut ys);
                     for (x, y) in xs.iter().zip(&ys) {
                         let want = g(f64::from(*x));
                         // Without fused multiply-add the last two parts of π/2 lose bits.
-                        assert!((f64::from(*y) - want).abs() < 2e-6, "{f:?}({x}) = {y}, not {want}");
+                        assert!(
+                            (f64::from(*y) - want).abs() < 2e-6,
+                            "{f:?}({x}) = {y}, not {want}"
+                        );
                     }
                 }
             }

@@ -58,7 +58,11 @@ unsafe fn pixels<S: Simd, const N: usize>(r: &Run) {
             let rest = r.n_channels - c;
             let is_whole = rest >= S::LANES;
             let rest = rest.min(S::LANES);
-            let bias = if r.bias.is_null() { S::zero() } else { S::load_n(r.bias.add(c), rest) };
+            let bias = if r.bias.is_null() {
+                S::zero()
+            } else {
+                S::load_n(r.bias.add(c), rest)
+            };
             let mut acc = [bias; N];
             for t in 0..r.n_taps {
                 let tap = *r.taps.add(t);
@@ -81,7 +85,11 @@ unsafe fn pixels<S: Simd, const N: usize>(r: &Run) {
             for p in 0..N {
                 let v = S::min(high, S::max(low, acc[p]));
                 let y = r.y.add(p * r.y_step + c);
-                if is_whole { S::store(y, v) } else { S::store_n(y, v, rest) };
+                if is_whole {
+                    S::store(y, v)
+                } else {
+                    S::store_n(y, v, rest)
+                };
             }
             c += S::LANES;
         }
@@ -116,7 +124,9 @@ for_each_level! {
 fn valid(shape: &ConvShape, dim: usize, k: usize) -> (usize, usize) {
     let (stride, shift) = (shape.stride[dim], k * shape.dilation[dim]);
     let first = shape.pads[dim].saturating_sub(shift).div_ceil(stride);
-    let end = (shape.input[dim] + shape.pads[dim]).saturating_sub(shift).div_ceil(stride);
+    let end = (shape.input[dim] + shape.pads[dim])
+        .saturating_sub(shift)
+        .div_ceil(stride);
     (first.min(shape.output[dim]), end.min(shape.output[dim]))
 }
 
@@ -172,7 +182,15 @@ impl Depthwise {
         let wanted = (n_lines * macs / TASK_MACS).clamp(1, 8 * pool.n_threads());
         let per_task = n_lines.div_ceil(wanted).max(1);
         let per_worker = self.worker_bytes(shape);
-        let job = Lines { shape, x, strides, output, epilogue, level, weights: self.weights.as_ptr() };
+        let job = Lines {
+            shape,
+            x,
+            strides,
+            output,
+            epilogue,
+            level,
+            weights: self.weights.as_ptr(),
+        };
         let scratch = Address(scratch);
         pool.run(n_lines.div_ceil(per_task), &|task, worker| {
             let scratch = scratch.at(worker * per_worker);
@@ -221,16 +239,18 @@ impl Lines<'_> {
         let bounds = e.activation.bounds().filter(|_| is_simple);
         let (low, high) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let base = self.x.wrapping_offset(
-            image as isize * self.strides.image
-                + self.corner(0, d)
-                + self.corner(1, h),
+            image as isize * self.strides.image + self.corner(0, d) + self.corner(1, h),
         );
         // Windows fully inside in width.
         let inner_first = valid(shape, 2, 0).0;
         let inner_end = valid(shape, 2, shape.kernel[2] - 1).1.max(inner_first);
         let mut w = 0;
         while w < width {
-            let n = if w == inner_first && inner_end > w { inner_end - w } else { 1 };
+            let n = if w == inner_first && inner_end > w {
+                inner_end - w
+            } else {
+                1
+            };
             // SAFETY: taps whose pixels are inside the input, and channels of them.
             unsafe {
                 let n_taps = self.taps_under(d, h, w, taps);
@@ -240,7 +260,11 @@ impl Lines<'_> {
                     x: base.wrapping_offset(self.corner(2, w)),
                     x_step: shape.stride[2] as isize * self.strides.space[2],
                     n_channels,
-                    bias: if bounds.is_some() { e.bias } else { std::ptr::null() },
+                    bias: if bounds.is_some() {
+                        e.bias
+                    } else {
+                        std::ptr::null()
+                    },
                     low,
                     high,
                     y: y.wrapping_add(w * y_step),
@@ -272,13 +296,20 @@ impl Lines<'_> {
                 let from = y.add(w * y_step);
                 match self.output {
                     Output::Rows { .. } => break,
-                    Output::Columns { data, plane, image_stride, column_stride } => {
+                    Output::Columns {
+                        data,
+                        plane,
+                        image_stride,
+                        column_stride,
+                    } => {
                         let at = (row + w) / plane * image_stride + (row + w) % plane;
                         for c in 0..n_channels {
                             *data.add(at + c * column_stride) = *from.add(c);
                         }
                     }
-                    Output::Grid { data, node_stride, .. } => {
+                    Output::Grid {
+                        data, node_stride, ..
+                    } => {
                         let to = data.add(self.output.node(row + w) * node_stride);
                         std::ptr::copy_nonoverlapping(from, to, n_channels);
                     }
@@ -304,14 +335,15 @@ impl Lines<'_> {
             let p = at * shape.stride[dim] + k * shape.dilation[dim];
             p >= shape.pads[dim] && p - shape.pads[dim] < shape.input[dim]
         };
-        let step = |dim: usize, k: usize| {
-            (k * shape.dilation[dim]) as isize * self.strides.space[dim]
-        };
+        let step =
+            |dim: usize, k: usize| (k * shape.dilation[dim]) as isize * self.strides.space[dim];
         let mut n = 0;
         for i in (0..kd).filter(|k| is_inside(0, d, *k)) {
             for j in (0..kh).filter(|k| is_inside(1, h, *k)) {
                 for k in (0..kw).filter(|k| is_inside(2, w, *k)) {
-                    let weights = self.weights.wrapping_add(((i * kh + j) * kw + k) * shape.c_out);
+                    let weights = self
+                        .weights
+                        .wrapping_add(((i * kh + j) * kw + k) * shape.c_out);
                     let offset = step(0, i) + step(1, j) + step(2, k);
                     // SAFETY: fewer than all taps so far.
                     unsafe { *to.add(n) = Tap { offset, weights } };

@@ -63,7 +63,9 @@ impl ConvShape {
 
     /// Whether every pixel of the result is under one pixel of the input, in order.
     pub(super) fn is_pointwise(&self) -> bool {
-        self.kernel == [1; 3] && self.stride == [1; 3] && self.input == self.output
+        self.kernel == [1; 3]
+            && self.stride == [1; 3]
+            && self.input == self.output
             && !self.is_padded()
     }
 }
@@ -85,14 +87,22 @@ impl InputStrides {
         let [_, h, w] = shape.input.map(|n| n as isize);
         let c = shape.c_in as isize;
         let plane = shape.input[0] as isize * h * w;
-        InputStrides { image: plane * c, channel: 1, space: [h * w * c, w * c, c] }
+        InputStrides {
+            image: plane * c,
+            channel: 1,
+            space: [h * w * c, w * c, c],
+        }
     }
 
     /// Of a contiguous input with channels first.
     pub fn channels_first(shape: &ConvShape) -> Self {
         let [d, h, w] = shape.input.map(|n| n as isize);
         let plane = d * h * w;
-        InputStrides { image: plane * shape.c_in as isize, channel: plane, space: [h * w, w, 1] }
+        InputStrides {
+            image: plane * shape.c_in as isize,
+            channel: plane,
+            space: [h * w, w, 1],
+        }
     }
 
     /// The distance of pixels, if all pixels of all images are at equal distances.
@@ -135,7 +145,14 @@ impl Window {
         let extreme = |pick: fn(isize, isize) -> isize| {
             std::array::from_fn(|i| offsets[i].iter().copied().reduce(pick).unwrap_or(0))
         };
-        Window { taps, least: extreme(isize::min), greatest: extreme(isize::max), stride, input, output }
+        Window {
+            taps,
+            least: extreme(isize::min),
+            greatest: extreme(isize::max),
+            stride,
+            input,
+            output,
+        }
     }
 
     /// The window of a convolution.
@@ -152,7 +169,11 @@ impl Window {
     /// The corners of windows in an input that is padded already.
     pub(super) fn corners(shape: &ConvShape) -> CornerWindow {
         let reach = std::array::from_fn(|i| shape.reach(i));
-        CornerWindow { stride: shape.stride, input: reach, output: shape.output }
+        CornerWindow {
+            stride: shape.stride,
+            input: reach,
+            output: shape.output,
+        }
     }
 }
 
@@ -216,7 +237,13 @@ impl<'a, T: Taps> WindowRows<'a, T> {
         window: &'a T,
         zeros: *const f32,
     ) -> Self {
-        WindowRows { x, image: strides.image, space: strides.space, window, zeros }
+        WindowRows {
+            x,
+            image: strides.image,
+            space: strides.space,
+            window,
+            zeros,
+        }
     }
 }
 
@@ -233,9 +260,8 @@ impl<T: Taps> Rows for WindowRows<'_, T> {
             let base = self.x.wrapping_offset(
                 image as isize * self.image + corner[0] * sd + corner[1] * sh + corner[2] * sw,
             );
-            let is_inside = (0..3).all(|d| {
-                corner[d] + least[d] >= 0 && corner[d] + greatest[d] < input[d] as isize
-            });
+            let is_inside = (0..3)
+                .all(|d| corner[d] + least[d] >= 0 && corner[d] + greatest[d] < input[d] as isize);
             for (t, tap) in self.window.taps().iter().enumerate() {
                 let is_valid = is_inside
                     || (0..3).all(|d| {

@@ -8,7 +8,11 @@ use crate::cpu::pool::{Pool, PoolError};
 pub(super) fn padded_strides(shape: &ConvShape) -> InputStrides {
     let [d, h, w] = std::array::from_fn(|i| shape.reach(i) as isize);
     let plane = d * h * w;
-    InputStrides { image: plane * shape.c_in as isize, channel: plane, space: [h * w, w, 1] }
+    InputStrides {
+        image: plane * shape.c_in as isize,
+        channel: plane,
+        space: [h * w, w, 1],
+    }
 }
 
 pub(super) fn n_padded_floats(shape: &ConvShape) -> usize {

@@ -12,7 +12,13 @@ fn scratch(n: usize) -> Floats {
 
 /// Numbers in three dimensions, of which those under the rank vary.
 fn sizes(rng: &mut Rng, rank: usize, low: usize, high: usize, other: usize) -> [usize; 3] {
-    std::array::from_fn(|d| if d + rank >= 3 { rng.range(low, high) } else { other })
+    std::array::from_fn(|d| {
+        if d + rank >= 3 {
+            rng.range(low, high)
+        } else {
+            other
+        }
+    })
 }
 
 fn random_shape(rng: &mut Rng, is_transposed: bool) -> ConvShape {
@@ -66,8 +72,11 @@ fn random_shape(rng: &mut Rng, is_transposed: bool) -> ConvShape {
 fn pairs(shape: &ConvShape, is_transposed: bool, mut f: impl FnMut(usize, usize, usize, usize)) {
     let n_pixels = |s: [usize; 3]| s.iter().product::<usize>();
     let split = |i: usize, s: [usize; 3]| [i / (s[1] * s[2]), i / s[2] % s[1], i % s[2]];
-    let (from, to) =
-        if is_transposed { (shape.output, shape.input) } else { (shape.input, shape.output) };
+    let (from, to) = if is_transposed {
+        (shape.output, shape.input)
+    } else {
+        (shape.input, shape.output)
+    };
     for n in 0..shape.batch {
         for o in 0..n_pixels(to) {
             for k in 0..n_pixels(shape.kernel) {
@@ -129,7 +138,11 @@ fn lay_out(rng: &mut Rng, shape: &ConvShape, x: &[f32]) -> (Vec<f32>, InputStrid
     }
     let [_, h, w] = shape.input.map(|v| v as isize);
     let p = pixel as isize;
-    let strides = InputStrides { image: n_in as isize * p, channel: 1, space: [h * w * p, w * p, p] };
+    let strides = InputStrides {
+        image: n_in as isize * p,
+        channel: 1,
+        space: [h * w * p, w * p, p],
+    };
     (out, strides)
 }
 
@@ -166,13 +179,25 @@ fn convolutions_agree_with_double_precision_and_do_not_depend_on_threads() {
                 let data = y.as_mut_ptr();
                 let output = if columns {
                     let image_stride = n_out * shape.c_out;
-                    Output::Columns { data, plane: n_out, image_stride, column_stride: n_out }
+                    Output::Columns {
+                        data,
+                        plane: n_out,
+                        image_stride,
+                        column_stride: n_out,
+                    }
                 } else {
-                    Output::Rows { data, row_stride: shape.c_out }
+                    Output::Rows {
+                        data,
+                        row_stride: shape.c_out,
+                    }
                 };
                 let epilogue = Epilogue {
                     bias: bias.as_ptr(),
-                    residual: if has_residual { residual.as_ptr() } else { std::ptr::null() },
+                    residual: if has_residual {
+                        residual.as_ptr()
+                    } else {
+                        std::ptr::null()
+                    },
                     residual_stride: shape.c_out,
                     activation: Activation::Relu,
                     ..Epilogue::default()
@@ -180,7 +205,8 @@ fn convolutions_agree_with_double_precision_and_do_not_depend_on_threads() {
                 let mut s = scratch(conv.scratch_bytes(threads));
                 // SAFETY: the operands have the shapes given, the scratch its size.
                 unsafe {
-                    conv.run(&pool, x.as_ptr(), output, epilogue, s.as_mut_ptr().cast()).unwrap();
+                    conv.run(&pool, x.as_ptr(), output, epilogue, s.as_mut_ptr().cast())
+                        .unwrap();
                 }
                 if columns {
                     y = (0..y.len())
@@ -229,7 +255,11 @@ fn transposed_convolutions_agree_with_double_precision() {
                 let mut y = vec![f32::NAN; want.len()];
                 let epilogue = Epilogue {
                     bias: bias.as_ptr(),
-                    residual: if has_residual { residual.as_ptr() } else { std::ptr::null() },
+                    residual: if has_residual {
+                        residual.as_ptr()
+                    } else {
+                        std::ptr::null()
+                    },
                     residual_stride: shape.c_out,
                     activation: Activation::Relu,
                     ..Epilogue::default()
@@ -238,7 +268,8 @@ fn transposed_convolutions_agree_with_double_precision() {
                 // SAFETY: the operands have the shapes given, the scratch its size.
                 unsafe {
                     let (x, y) = (x.as_ptr(), y.as_mut_ptr());
-                    conv.run(&pool, x, y, shape.c_out, epilogue, s.as_mut_ptr().cast()).unwrap();
+                    conv.run(&pool, x, y, shape.c_out, epilogue, s.as_mut_ptr().cast())
+                        .unwrap();
                 }
                 println!("{level:?} {case} {shape:?} {strides:?}");
                 assert_close(&y, &want, 1e-5);

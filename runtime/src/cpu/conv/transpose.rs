@@ -58,21 +58,29 @@ impl ConvTranspose {
             let met: [(Vec<usize>, Vec<isize>); 3] = std::array::from_fn(|i| {
                 (0..shape.kernel[i])
                     .filter_map(|k| {
-                        let at = (first[i] + shape.pads[i]) as isize
-                            - (k * shape.dilation[i]) as isize;
+                        let at =
+                            (first[i] + shape.pads[i]) as isize - (k * shape.dilation[i]) as isize;
                         let stride = shape.stride[i] as isize;
                         (at.rem_euclid(stride) == 0).then_some((k, at.div_euclid(stride)))
                     })
                     .unzip()
             });
-            let output = std::array::from_fn(|i| (shape.output[i] - first[i]).div_ceil(shape.stride[i]));
-            let window =
-                Window::new([&met[0].1, &met[1].1, &met[2].1], [1; 3], shape.input, output);
+            let output =
+                std::array::from_fn(|i| (shape.output[i] - first[i]).div_ceil(shape.stride[i]));
+            let window = Window::new(
+                [&met[0].1, &met[1].1, &met[2].1],
+                [1; 3],
+                shape.input,
+                output,
+            );
             let mut taps = Vec::new();
             for &d in &met[0].0 {
                 for &h in &met[1].0 {
                     taps.extend(
-                        met[2].0.iter().map(|&w| (d * shape.kernel[1] + h) * shape.kernel[2] + w),
+                        met[2]
+                            .0
+                            .iter()
+                            .map(|&w| (d * shape.kernel[1] + h) * shape.kernel[2] + w),
                     );
                 }
             }
@@ -100,7 +108,11 @@ impl ConvTranspose {
                     }
                 })
                 .collect();
-            phases.push(Phase { first, window, groups });
+            phases.push(Phase {
+                first,
+                window,
+                groups,
+            });
         }
         ConvTranspose {
             copies_input: input.channel != 1 && shape.c_in > 1,
@@ -113,7 +125,11 @@ impl ConvTranspose {
 
     /// Bytes of packed weights.
     pub fn n_weight_bytes(&self) -> usize {
-        self.phases.iter().flat_map(|p| &p.groups).map(PackedB::n_bytes).sum()
+        self.phases
+            .iter()
+            .flat_map(|p| &p.groups)
+            .map(PackedB::n_bytes)
+            .sum()
     }
 
     fn copy_bytes(&self) -> usize {
@@ -170,10 +186,21 @@ impl ConvTranspose {
             let n_rows = shape.batch * phase.window.output.iter().product::<usize>();
             // Phases already are tasks: with enough of them each stays whole.
             let n_chunks = self.phases.len() * shape.groups;
-            let n_threads = if n_chunks >= 8 * pool.n_threads() { 1 } else { pool.n_threads() };
-            (n_rows, Grid::new(n_rows, &phase.groups[0].panels, n_threads))
+            let n_threads = if n_chunks >= 8 * pool.n_threads() {
+                1
+            } else {
+                pool.n_threads()
+            };
+            (
+                n_rows,
+                Grid::new(n_rows, &phase.groups[0].panels, n_threads),
+            )
         };
-        let n_tasks = self.phases.iter().map(|p| grid_of(p).1.n_tasks() * shape.groups).sum();
+        let n_tasks = self
+            .phases
+            .iter()
+            .map(|p| grid_of(p).1.n_tasks() * shape.groups)
+            .sum();
         let ends = Ends { x, y, epilogue };
         pool.run(n_tasks, &|mut task, worker| {
             let ends = &ends;

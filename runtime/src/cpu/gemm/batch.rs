@@ -48,7 +48,13 @@ impl BatchGemm {
         b: MatrixStrides,
         c_row_stride: usize,
     ) -> Self {
-        BatchGemm { m, panels: Panels::new(level.or_lower(), k, n), a, b, c_row_stride }
+        BatchGemm {
+            m,
+            panels: Panels::new(level.or_lower(), k, n),
+            a,
+            b,
+            c_row_stride,
+        }
     }
 
     fn a_is_strided(&self) -> bool {
@@ -56,7 +62,11 @@ impl BatchGemm {
     }
 
     fn copy_bytes(&self) -> usize {
-        if self.a_is_strided() { copy_bytes(self.m, self.panels.k) } else { 0 }
+        if self.a_is_strided() {
+            copy_bytes(self.m, self.panels.k)
+        } else {
+            0
+        }
     }
 
     fn b_bytes(&self) -> usize {
@@ -96,7 +106,11 @@ impl BatchGemm {
                 }
                 return Ok(());
             }
-            let (a, b, c) = (Address(a.cast_mut().cast()), Address(b.cast_mut().cast()), Address(c.cast()));
+            let (a, b, c) = (
+                Address(a.cast_mut().cast()),
+                Address(b.cast_mut().cast()),
+                Address(c.cast()),
+            );
             let scratch = Address(scratch);
             let per_worker = self.scratch_bytes(1);
             let grid = Grid::new(self.m, &self.panels, 1);
@@ -121,7 +135,11 @@ impl BatchGemm {
     /// Packs panel `p` of B into the scratch.
     unsafe fn pack(&self, p: usize, b: *const f32, offsets: &BatchOffsets, scratch: *mut u8) {
         let panel = self.panels.get(p);
-        let strides = Strides { segment: 0, row: self.b.row, column: self.b.column };
+        let strides = Strides {
+            segment: 0,
+            row: self.b.row,
+            column: self.b.column,
+        };
         // SAFETY: the scratch starts with room for all panels; B is as the caller promises.
         unsafe {
             let to = scratch.cast::<f32>().add(panel.offset);
@@ -135,11 +153,17 @@ impl BatchGemm {
         unsafe {
             let a = a.offset(offsets.a);
             if !self.a_is_strided() {
-                return EvenRows { first: a, stride: self.a.row };
+                return EvenRows {
+                    first: a,
+                    stride: self.a.row,
+                };
             }
             let copy = scratch.add(self.b_bytes()).cast::<f32>();
             copy_rows(a, self.a.row, self.a.column, self.m, self.panels.k, copy);
-            EvenRows { first: copy, stride: self.panels.k as isize }
+            EvenRows {
+                first: copy,
+                stride: self.panels.k as isize,
+            }
         }
     }
 
@@ -193,13 +217,14 @@ impl BatchGemm {
             })?;
             let rows = self.rows(a, offsets, scratch);
             let rest = scratch.add(self.b_bytes() + self.copy_bytes());
-            self.product(&rows, scratch, c, i, offsets, epilogue).run(pool, rest)
+            self.product(&rows, scratch, c, i, offsets, epilogue)
+                .run(pool, rest)
         }
     }
 }
 
 /// Bytes of a copy of an `[m, k]` matrix.
-pub(super) fn copy_bytes(m: usize, k: usize) -> usize {
+pub(crate) fn copy_bytes(m: usize, k: usize) -> usize {
     (m * k * size_of::<f32>()).next_multiple_of(64)
 }
 
@@ -207,7 +232,7 @@ pub(super) fn copy_bytes(m: usize, k: usize) -> usize {
 ///
 /// # Safety
 /// `from` must be valid for the strided elements, `to` for `m * k` floats.
-pub(super) unsafe fn copy_rows(
+pub(crate) unsafe fn copy_rows(
     from: *const f32,
     row: isize,
     column: isize,

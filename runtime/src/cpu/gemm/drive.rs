@@ -93,7 +93,13 @@ unsafe impl Sync for Output {}
 impl Output {
     /// The node of a row of a grid; elsewhere the row itself.
     pub(crate) fn node(&self, row: usize) -> usize {
-        let Output::Grid { first, sizes: [depth, height, width], strides, .. } = *self else {
+        let Output::Grid {
+            first,
+            sizes: [depth, height, width],
+            strides,
+            ..
+        } = *self
+        else {
             return row;
         };
         first
@@ -144,14 +150,23 @@ impl Grid {
             (macs / TASK_MACS).clamp(1, n_threads * TASKS_PER_THREAD)
         };
         // A large B should pass through the cache few times: few, tall chunks.
-        let least_rows = if panels.n_floats() > BLOCK_FLOATS { 2 * BLOCK_ROWS } else { 2 * mr };
+        let least_rows = if panels.n_floats() > BLOCK_FLOATS {
+            2 * BLOCK_ROWS
+        } else {
+            2 * mr
+        };
         let n_row_chunks = wanted.min(m.div_ceil(least_rows)).max(1);
         let rows = m.div_ceil(n_row_chunks).next_multiple_of(mr);
         let n_row_chunks = m.div_ceil(rows);
         let n_panel_chunks = wanted.div_ceil(n_row_chunks).min(panels.count).max(1);
         let per_chunk = panels.count.div_ceil(n_panel_chunks);
         let n_panel_chunks = panels.count.div_ceil(per_chunk);
-        Grid { rows, n_row_chunks, panels: per_chunk, n_panel_chunks }
+        Grid {
+            rows,
+            n_row_chunks,
+            panels: per_chunk,
+            n_panel_chunks,
+        }
     }
 
     pub(crate) fn n_tasks(&self) -> usize {
@@ -207,7 +222,9 @@ impl<R: Rows> Product<'_, R> {
         // SAFETY: `worker_bytes` counts the pointers of a block and its part of C.
         unsafe {
             let pointer_bytes = (BLOCK_ROWS + MAX_MR) * self.n_segments * size_of::<*const f32>();
-            let block_c = scratch.add(pointer_bytes.next_multiple_of(64)).cast::<f32>();
+            let block_c = scratch
+                .add(pointer_bytes.next_multiple_of(64))
+                .cast::<f32>();
             let mut row = first_row;
             while row < end_row {
                 let n_rows = block_rows.min(end_row - row);
@@ -270,14 +287,26 @@ impl<R: Rows> Product<'_, R> {
                 n_columns: panel.n_columns,
                 start: std::ptr::null(),
                 start_stride: panel.width,
-                bias: if e.bias.is_null() { e.bias } else { e.bias.add(column) },
+                bias: if e.bias.is_null() {
+                    e.bias
+                } else {
+                    e.bias.add(column)
+                },
                 residual: std::ptr::null(),
                 residual_stride: e.residual_stride,
                 scale: e.scale,
                 low,
                 high,
             };
-            let sweep = Sweep { level: self.panels.level, e: &e, row, n_rows, column, mr, more };
+            let sweep = Sweep {
+                level: self.panels.level,
+                e: &e,
+                row,
+                n_rows,
+                column,
+                mr,
+                more,
+            };
             let depth_limit = BLOCK_FLOATS / panel.width;
             if self.panels.k <= depth_limit || n_rows <= 2 * mr || !self.offsets.is_null() {
                 sweep.whole_depth(tiles, &base);
@@ -285,12 +314,19 @@ impl<R: Rows> Product<'_, R> {
                 sweep.in_depth_blocks(tiles, &base, depth_limit, block_c);
             }
             match self.output {
-                Output::Grid { data, node_stride, .. } => {
+                Output::Grid {
+                    data, node_stride, ..
+                } => {
                     let column = data.add(column);
                     self.place_rows(column, node_stride, row, n_rows, panel, c, worker);
                 }
                 Output::Rows { .. } => self.finish(row, n_rows, panel, c, c_stride, worker),
-                Output::Columns { data, plane, image_stride, column_stride } => {
+                Output::Columns {
+                    data,
+                    plane,
+                    image_stride,
+                    column_stride,
+                } => {
                     self.finish(row, n_rows, panel, c, c_stride, worker);
                     for i in 0..n_rows {
                         let (image, p) = ((row + i) / plane, (row + i) % plane);
@@ -351,7 +387,11 @@ impl<R: Rows> Product<'_, R> {
                 let to = to.add(node * node_stride);
                 std::ptr::copy_nonoverlapping(c.add(i * panel.width), to, panel.n_columns);
                 if !self.epilogue.residual.is_null() {
-                    let rest = Epilogue { scale: 1.0, bias: std::ptr::null(), ..self.epilogue };
+                    let rest = Epilogue {
+                        scale: 1.0,
+                        bias: std::ptr::null(),
+                        ..self.epilogue
+                    };
                     let level = self.panels.level;
                     rest.apply_rows(level, node, 1, column, panel.n_columns, to, 0);
                 }
@@ -388,7 +428,8 @@ impl Sweep<'_> {
             if self.more {
                 let (c, stride) = (tile.c, tile.c_stride);
                 let row = self.row + i;
-                self.e.finish_rows(self.level, row, n, self.column, tile.n_columns, c, stride);
+                self.e
+                    .finish_rows(self.level, row, n, self.column, tile.n_columns, c, stride);
             }
         }
     }
@@ -450,7 +491,11 @@ impl Sweep<'_> {
                         segment: depth,
                         skip,
                         b: base.b.add(at * width),
-                        start: if is_first { std::ptr::null() } else { partial.cast_const() },
+                        start: if is_first {
+                            std::ptr::null()
+                        } else {
+                            partial.cast_const()
+                        },
                         c: base.c.add(i * base.c_stride),
                         ..*base
                     };

@@ -143,7 +143,8 @@ impl Epilogue<'_> {
         if self.residual.is_null() || self.residual_last {
             return std::ptr::null();
         }
-        self.residual.wrapping_add(row * self.residual_stride + column)
+        self.residual
+            .wrapping_add(row * self.residual_stride + column)
     }
 
     /// Does all but `finish` to rows that hold the bare product.

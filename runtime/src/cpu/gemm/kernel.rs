@@ -47,7 +47,8 @@ pub(crate) struct Tile {
     pub(crate) scale: f32,
     /// Bounds of the result; infinite for none. NaN stays.
     pub(crate) low: f32,
-    pub(crate) high: f32,}
+    pub(crate) high: f32,
+}
 
 /// A tile kernel.
 ///
@@ -67,7 +68,11 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const BY_OFFSETS: bool
             for i in 0..MR {
                 for j in 0..NV {
                     let p = t.start.add(i * t.start_stride + j * S::LANES);
-                    acc[i][j] = if j + 1 == NV { S::load_n(p, last) } else { S::load(p) };
+                    acc[i][j] = if j + 1 == NV {
+                        S::load_n(p, last)
+                    } else {
+                        S::load(p)
+                    };
                 }
             }
         }
@@ -78,7 +83,11 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const BY_OFFSETS: bool
                 rows[i] = (*t.rows.add(s * MR + i)).add(t.skip);
             }
             for k in 0..t.segment {
-                let at = if BY_OFFSETS { *t.offsets.add(k) as isize } else { k as isize };
+                let at = if BY_OFFSETS {
+                    *t.offsets.add(k) as isize
+                } else {
+                    k as isize
+                };
                 let mut bv = [S::zero(); NV];
                 for j in 0..NV {
                     bv[j] = S::load(b.add(j * S::LANES));
@@ -104,7 +113,11 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const BY_OFFSETS: bool
         if !t.bias.is_null() {
             for j in 0..NV {
                 let p = t.bias.add(j * S::LANES);
-                let bias = if j + 1 == NV { S::load_n(p, last) } else { S::load(p) };
+                let bias = if j + 1 == NV {
+                    S::load_n(p, last)
+                } else {
+                    S::load(p)
+                };
                 for i in 0..MR {
                     acc[i][j] = S::add(acc[i][j], bias);
                 }
@@ -114,7 +127,11 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const BY_OFFSETS: bool
             for i in 0..MR {
                 for j in 0..NV {
                     let p = t.residual.add(i * t.residual_stride + j * S::LANES);
-                    let v = if j + 1 == NV { S::load_n(p, last) } else { S::load(p) };
+                    let v = if j + 1 == NV {
+                        S::load_n(p, last)
+                    } else {
+                        S::load(p)
+                    };
                     acc[i][j] = S::add(acc[i][j], v);
                 }
             }
@@ -191,7 +208,11 @@ static PORTABLE: Widths<2> = table!(tile_portable:
 /// The tile kernels of `level` of `nv` vectors, fewest rows first; the last is the best to use.
 pub(crate) fn tiles(level: Level, nv: usize, by_offsets: bool) -> &'static [TileFn] {
     let pick = |plain: &[&'static [TileFn]], offset: &[&'static [TileFn]]| {
-        if by_offsets { offset[nv - 1] } else { plain[nv - 1] }
+        if by_offsets {
+            offset[nv - 1]
+        } else {
+            plain[nv - 1]
+        }
     };
     match level {
         #[cfg(target_arch = "x86_64")]

@@ -23,7 +23,10 @@ impl std::fmt::Debug for Floats {
 impl Floats {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        Floats { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        Floats {
+            lines: vec![Line([0.0; 16]); len.div_ceil(16)],
+            len,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -70,7 +73,13 @@ impl Panels {
     pub(crate) fn new(level: Level, k: usize, n: usize) -> Self {
         let n_vectors = n.div_ceil(level.lanes());
         let count = n_vectors.div_ceil(kernel::max_nv(level));
-        Panels { level, k, n, n_vectors, count }
+        Panels {
+            level,
+            k,
+            n,
+            n_vectors,
+            count,
+        }
     }
 
     /// Panel `p`; wider ones come first.
@@ -127,7 +136,11 @@ pub(crate) unsafe fn pack_panel(
     strides: Strides,
     to: *mut f32,
 ) {
-    let Strides { segment, row, column } = strides;
+    let Strides {
+        segment,
+        row,
+        column,
+    } = strides;
     // SAFETY: every index below is under the extents that the caller promises.
     unsafe {
         let from = from.offset(panel.column as isize * column);

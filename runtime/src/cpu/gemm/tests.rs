@@ -24,15 +24,24 @@ fn reference(m: usize, k: usize, n: usize, a: &[f32], b: &[f32]) -> Vec<f64> {
 }
 
 fn transposed(rows: usize, columns: usize, x: &[f32]) -> Vec<f32> {
-    (0..rows * columns).map(|i| x[i % rows * columns + i / rows]).collect()
+    (0..rows * columns)
+        .map(|i| x[i % rows * columns + i / rows])
+        .collect()
 }
 
 #[test]
 fn products_agree_with_double_precision_and_do_not_depend_on_threads() {
     let mut rng = Rng::new(1);
-    let mut shapes: Vec<[usize; 3]> =
-        (0..60).map(|_| [rng.range(1, 70), rng.range(1, 90), rng.range(1, 200)]).collect();
-    shapes.extend([[1, 1, 1], [1, 5000, 130], [30, 7000, 70], [250, 300, 130], [100, 64, 1000]]);
+    let mut shapes: Vec<[usize; 3]> = (0..60)
+        .map(|_| [rng.range(1, 70), rng.range(1, 90), rng.range(1, 200)])
+        .collect();
+    shapes.extend([
+        [1, 1, 1],
+        [1, 5000, 130],
+        [30, 7000, 70],
+        [250, 300, 130],
+        [100, 64, 1000],
+    ]);
     for level in levels() {
         for &[m, k, n] in &shapes {
             let (a, b) = (rng.floats(m * k), rng.floats(k * n));
@@ -40,10 +49,16 @@ fn products_agree_with_double_precision_and_do_not_depend_on_threads() {
             let b_is_transposed = rng.next() % 2 == 0;
             let a_is_transposed = rng.next() % 3 == 0;
             let (at, bt) = (transposed(m, k, &a), transposed(k, n, &b));
-            let (b, b_row, b_column) =
-                if b_is_transposed { (&bt, 1, k as isize) } else { (&b, n as isize, 1) };
-            let (a, a_row, a_column) =
-                if a_is_transposed { (&at, 1, m as isize) } else { (&a, k as isize, 1) };
+            let (b, b_row, b_column) = if b_is_transposed {
+                (&bt, 1, k as isize)
+            } else {
+                (&b, n as isize, 1)
+            };
+            let (a, a_row, a_column) = if a_is_transposed {
+                (&at, 1, m as isize)
+            } else {
+                (&a, k as isize, 1)
+            };
             // SAFETY: `b` holds k * n floats.
             let gemm = unsafe { Gemm::new(level, k, n, b.as_ptr(), b_row, b_column) };
             let mut first: Option<Vec<f32>> = None;
@@ -52,14 +67,21 @@ fn products_agree_with_double_precision_and_do_not_depend_on_threads() {
                 let stride = n + rng.range(0, 3);
                 let mut c = vec![7.0; m * stride];
                 let mut s = scratch(gemm.scratch_bytes(m, threads, a_is_transposed));
-                let output = Output::Rows { data: c.as_mut_ptr(), row_stride: stride };
+                let output = Output::Rows {
+                    data: c.as_mut_ptr(),
+                    row_stride: stride,
+                };
                 // SAFETY: the operands have the shapes given, the scratch its size.
                 unsafe {
                     let s = s.as_mut_ptr().cast();
                     let e = Epilogue::default();
-                    gemm.run(&pool, m, a.as_ptr(), a_row, a_column, output, e, s).unwrap();
+                    gemm.run(&pool, m, a.as_ptr(), a_row, a_column, output, e, s)
+                        .unwrap();
                 }
-                assert!(c.chunks(stride).all(|row| row[n..].iter().all(|x| *x == 7.0)));
+                assert!(
+                    c.chunks(stride)
+                        .all(|row| row[n..].iter().all(|x| *x == 7.0))
+                );
                 let c: Vec<f32> = c.chunks(stride).flat_map(|row| row[..n].to_vec()).collect();
                 // Rounding errors of a sum grow like the root of its length.
                 assert_close(&c, &want, 1e-6 * (10.0 + (k as f64).sqrt()));
@@ -91,7 +113,13 @@ fn epilogues_follow_their_formula() {
     let apply = |f: Activation, x: f64| match f {
         Activation::None => x,
         Activation::Relu => x.max(0.0),
-        Activation::LeakyRelu(a) => if x < 0.0 { f64::from(a) * x } else { x },
+        Activation::LeakyRelu(a) => {
+            if x < 0.0 {
+                f64::from(a) * x
+            } else {
+                x
+            }
+        }
         Activation::Clip(low, high) => x.max(low.into()).min(high.into()),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
@@ -101,14 +129,23 @@ fn epilogues_follow_their_formula() {
         Activation::Tanh => x.tanh(),
         Activation::HardSigmoid(a, b) => (f64::from(a) * x + f64::from(b)).clamp(0.0, 1.0),
         Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
-        Activation::Elu(a) => if x < 0.0 { f64::from(a) * x.exp_m1() } else { x },
+        Activation::Elu(a) => {
+            if x < 0.0 {
+                f64::from(a) * x.exp_m1()
+            } else {
+                x
+            }
+        }
         Activation::Softplus => x.exp().ln_1p(),
         Activation::Mish => x * x.exp().ln_1p().tanh(),
     };
     for level in levels() {
         for f in activations {
             for columns_first in [false, true] {
-                let (m, k) = (rng.range(1, 40), if rng.next() % 4 == 0 { 7000 } else { 30 });
+                let (m, k) = (
+                    rng.range(1, 40),
+                    if rng.next() % 4 == 0 { 7000 } else { 30 },
+                );
                 let n = rng.range(1, 150);
                 let (a, b) = (rng.floats(m * k), rng.floats(k * n));
                 let (bias, residual) = (rng.floats(n), rng.floats(m * n));
@@ -120,7 +157,11 @@ fn epilogues_follow_their_formula() {
                     .map(|(i, p)| {
                         let p = p * f64::from(scale) + f64::from(bias[i % n]);
                         let r = f64::from(residual[i]);
-                        let y = if last { apply(f, p) + r } else { apply(f, p + r) };
+                        let y = if last {
+                            apply(f, p) + r
+                        } else {
+                            apply(f, p + r)
+                        };
                         2.0 * y
                     })
                     .collect();
@@ -152,15 +193,24 @@ fn epilogues_follow_their_formula() {
                     finish: Some(&twice),
                 };
                 let output = if columns_first {
-                    Output::Columns { data, plane: m, image_stride: m * n, column_stride: m }
+                    Output::Columns {
+                        data,
+                        plane: m,
+                        image_stride: m * n,
+                        column_stride: m,
+                    }
                 } else {
-                    Output::Rows { data, row_stride: n }
+                    Output::Rows {
+                        data,
+                        row_stride: n,
+                    }
                 };
                 let mut s = scratch(gemm.scratch_bytes(m, 2, false));
                 // SAFETY: the operands have the shapes given, the scratch its size.
                 unsafe {
                     let s = s.as_mut_ptr().cast();
-                    gemm.run(&pool, m, a.as_ptr(), k as isize, 1, output, e, s).unwrap();
+                    gemm.run(&pool, m, a.as_ptr(), k as isize, 1, output, e, s)
+                        .unwrap();
                 }
                 if columns_first {
                     c = transposed(n, m, &c);
@@ -182,10 +232,17 @@ fn relu_keeps_nan_and_bounds_infinity() {
             let gemm = Gemm::new(level, 1, 20, b.as_ptr(), 20, 1);
             let mut c = vec![0.0; 80];
             let mut s = scratch(gemm.scratch_bytes(4, 1, false));
-            let e = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
-            let output = Output::Rows { data: c.as_mut_ptr(), row_stride: 20 };
+            let e = Epilogue {
+                activation: Activation::Relu,
+                ..Epilogue::default()
+            };
+            let output = Output::Rows {
+                data: c.as_mut_ptr(),
+                row_stride: 20,
+            };
             let pool = Pool::new(1).unwrap();
-            gemm.run(&pool, 4, a.as_ptr(), 1, 1, output, e, s.as_mut_ptr().cast()).unwrap();
+            gemm.run(&pool, 4, a.as_ptr(), 1, 1, output, e, s.as_mut_ptr().cast())
+                .unwrap();
             c
         };
         assert!(c[..20].iter().all(|x| x.is_nan()));
@@ -208,14 +265,28 @@ fn batches_of_strided_matrices_agree_with_double_precision() {
             for i in 0..n_batches {
                 let a = &a[i % a_batches * m * k..][..m * k];
                 let product = reference(m, k, n, a, &b[i * k * n..][..k * n]);
-                want.extend(product.iter().zip(&residual).map(|(p, r)| p * 0.5 + f64::from(*r)));
+                want.extend(
+                    product
+                        .iter()
+                        .zip(&residual)
+                        .map(|(p, r)| p * 0.5 + f64::from(*r)),
+                );
             }
             let flip = |flip: bool, rows: usize, columns: usize, x: &[f32]| {
-                let (row, column) =
-                    if flip { (1, rows as isize) } else { (columns as isize, 1) };
+                let (row, column) = if flip {
+                    (1, rows as isize)
+                } else {
+                    (columns as isize, 1)
+                };
                 let x: Vec<f32> = x
                     .chunks(rows * columns)
-                    .flat_map(|x| if flip { transposed(rows, columns, x) } else { x.to_vec() })
+                    .flat_map(|x| {
+                        if flip {
+                            transposed(rows, columns, x)
+                        } else {
+                            x.to_vec()
+                        }
+                    })
                     .collect();
                 (x, MatrixStrides { row, column })
             };
@@ -244,7 +315,8 @@ fn batches_of_strided_matrices_agree_with_double_precision() {
                 // SAFETY: the operands have the shapes given, the scratch its size.
                 unsafe {
                     let s = s.as_mut_ptr().cast();
-                    gemm.run(&pool, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), &batch, e, s).unwrap();
+                    gemm.run(&pool, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), &batch, e, s)
+                        .unwrap();
                 }
                 assert_close(&c, &want, 1e-5);
                 assert_eq!(first.get_or_insert(c.clone()), &c);

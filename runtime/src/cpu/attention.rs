@@ -322,9 +322,9 @@ mod tests {
                 );
                 let mask_columns = rng.pick(&[0, 1]);
                 let mask = rng.floats(lq * lk);
-                let has_mask = rng.next() % 2 == 0;
+                let has_mask = rng.one_in(2);
                 let causal = rng.pick(&[None, Some(0), Some(lk as isize - lq as isize)]);
-                let transposed_k = rng.next() % 2 == 0;
+                let transposed_k = rng.one_in(2);
                 let (hd, hdv) = ((heads * d) as isize, (heads * dv) as isize);
                 let kt: Vec<f32> = (0..k.len())
                     .map(|i| k[i % lk * heads * d + i / lk])

@@ -45,9 +45,8 @@ impl Gemm {
             column: column_stride,
         };
         // SAFETY: the caller's promise.
-        Gemm {
-            b: unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides) },
-        }
+        let b = unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides) };
+        Gemm { b }
     }
 
     /// The depth of the product.

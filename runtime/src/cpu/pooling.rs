@@ -329,7 +329,7 @@ mod tests {
                 let n_out = s.output.iter().product::<usize>();
                 let x = rng.floats(s.batch * s.channels * n_in);
                 let want = reference(&s, kind, &x);
-                let last = rng.next() % 2 == 0;
+                let last = rng.one_in(2);
                 let strides = |[_, h, w]: [usize; 3], n: usize| {
                     let (pixel, channel) = if last { (s.channels, 1) } else { (1, n) };
                     InputStrides {

@@ -205,16 +205,18 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn fma(a: Four, b: Four, c: Four) -> Four {
-        let mut out = c.0;
-        for i in 0..4 {
-            // Without the instruction `mul_add` is a slow library call.
-            out[i] = if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
-                a.0[i].mul_add(b.0[i], out[i])
-            } else {
-                a.0[i] * b.0[i] + out[i]
-            };
+        // Without the instruction `mul_add` is a slow library call.
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            let (a, b, c) = (a.0, b.0, c.0);
+            Four([
+                a[0].mul_add(b[0], c[0]),
+                a[1].mul_add(b[1], c[1]),
+                a[2].mul_add(b[2], c[2]),
+                a[3].mul_add(b[3], c[3]),
+            ])
+        } else {
+            a.zip(b, |x, y| x * y).zip(c, |x, y| x + y)
         }
-        Four(out)
     }
     #[inline(always)]
     unsafe fn sqrt(a: Four) -> Four {
@@ -262,13 +264,8 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn select(m: [bool; 4], a: Four, b: Four) -> Four {
-        let mut out = b.0;
-        for i in 0..4 {
-            if m[i] {
-                out[i] = a.0[i];
-            }
-        }
-        Four(out)
+        let pick = |i: usize| if m[i] { a.0[i] } else { b.0[i] };
+        Four([pick(0), pick(1), pick(2), pick(3)])
     }
     #[inline(always)]
     unsafe fn scale2(a: Four, n: Four) -> Four {

@@ -8,7 +8,7 @@ impl Rng {
         Rng(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,6 +23,11 @@ impl Rng {
 
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.range(0, choices.len() - 1)]
+    }
+
+    /// True one time in `n`.
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
+        self.range(1, n) == 1
     }
 
     /// From -1 to 1.

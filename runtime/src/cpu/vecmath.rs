@@ -106,7 +106,6 @@ macro_rules! poly {
 /// # Safety
 /// The processor must have the level of `S`, here and in all functions of vectors below.
 #[inline(always)]
-#[allow(clippy::excessive_precision, reason = "the nearest floats are meant")]
 pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as the caller promises.
     unsafe {
@@ -122,7 +121,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
             [
                 0.499_999_94,
                 0.166_665_21,
-                0.041_668_389,
+                0.041_668_39,
                 0.008_368_716,
                 0.001_381_460_6
             ]
@@ -153,7 +152,7 @@ pub(crate) unsafe fn log<S: Simd>(x: S::V) -> S::V {
                 0.144_784_05,
                 -0.131_612_23,
                 0.104_630_31,
-                -0.045_074_577
+                -0.045_074_58
             ]
         );
         let f2 = S::mul(f, f);
@@ -219,7 +218,7 @@ pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
             S,
             x2,
             [
-                0.128_379_11,
+                0.128_379_1,
                 -0.376_126_26,
                 0.112_835_854,
                 -0.026_853_818,

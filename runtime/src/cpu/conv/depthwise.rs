@@ -49,6 +49,10 @@ struct Run {
     y_step: usize,
 }
 
+#[allow(
+    clippy::needless_range_loop,
+    reason = "sums of one array beside addresses"
+)]
 #[inline(always)]
 unsafe fn pixels<S: Simd, const N: usize>(r: &Run) {
     // SAFETY: the caller promises `n_channels` floats behind every pointer used.

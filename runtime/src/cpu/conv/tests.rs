@@ -37,13 +37,13 @@ fn random_shape(rng: &mut Rng, is_transposed: bool) -> ConvShape {
             pads: sizes(rng, rank, 0, 3, 0),
             output: [1; 3],
         };
-        if rng.next() % 3 == 0 {
+        if rng.one_in(3) {
             // Depthwise, with one filter a channel or more.
             shape.c_in = rng.pick(&[5, 16, 37, 64]);
             shape.groups = shape.c_in;
             shape.c_out = shape.c_in * rng.pick(&[1, 1, 2]);
         }
-        if rng.next() % 4 == 0 {
+        if rng.one_in(4) {
             shape.kernel = [1; 3];
             shape.pads = [0; 3];
             shape.stride = [1; 3];
@@ -122,7 +122,7 @@ fn reference(shape: &ConvShape, is_transposed: bool, x: &[f32], w: &[f32]) -> Ve
 
 /// The input in some layout: floats and strides.
 fn lay_out(rng: &mut Rng, shape: &ConvShape, x: &[f32]) -> (Vec<f32>, InputStrides) {
-    if rng.next() % 3 == 0 {
+    if rng.one_in(3) {
         return (x.to_vec(), InputStrides::channels_first(shape));
     }
     // A slice of wider pixels, as in a concatenation.
@@ -159,7 +159,7 @@ fn convolutions_agree_with_double_precision_and_do_not_depend_on_threads() {
             let w = rng.floats(shape.c_out * shape.c_in / shape.groups * n_taps);
             let bias = rng.floats(shape.c_out);
             let residual = rng.floats(shape.batch * n_out * shape.c_out);
-            let has_residual = rng.next() % 2 == 0;
+            let has_residual = rng.one_in(2);
             let want: Vec<f64> = reference(&shape, false, &x, &w)
                 .iter()
                 .enumerate()
@@ -171,7 +171,7 @@ fn convolutions_agree_with_double_precision_and_do_not_depend_on_threads() {
             let (x, strides) = lay_out(&mut rng, &shape, &x);
             // SAFETY: `w` has the shape's size.
             let conv = unsafe { Conv::new(level, shape, w.as_ptr(), strides) };
-            let columns = rng.next() % 4 == 0;
+            let columns = rng.one_in(4);
             let mut first: Option<Vec<f32>> = None;
             for threads in 1..=3 {
                 let pool = Pool::new(threads).unwrap();
@@ -237,7 +237,7 @@ fn transposed_convolutions_agree_with_double_precision() {
             let w = rng.floats(shape.c_in * shape.c_out / shape.groups * n_taps);
             let bias = rng.floats(shape.c_out);
             let residual = rng.floats(shape.batch * n_out * shape.c_out);
-            let has_residual = rng.next() % 2 == 0;
+            let has_residual = rng.one_in(2);
             let want: Vec<f64> = reference(&shape, true, &x, &w)
                 .iter()
                 .enumerate()

@@ -57,6 +57,10 @@ pub(crate) struct Tile {
 /// what its fields say, B for `LANES * NV` floats at every k.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
+#[allow(
+    clippy::needless_range_loop,
+    reason = "lanes of one array beside addresses"
+)]
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const BY_OFFSETS: bool>(t: &Tile) {
     // SAFETY: the caller promises the level and the extents behind every pointer; the last

@@ -46,8 +46,8 @@ fn products_agree_with_double_precision_and_do_not_depend_on_threads() {
         for &[m, k, n] in &shapes {
             let (a, b) = (rng.floats(m * k), rng.floats(k * n));
             let want = reference(m, k, n, &a, &b);
-            let b_is_transposed = rng.next() % 2 == 0;
-            let a_is_transposed = rng.next() % 3 == 0;
+            let b_is_transposed = rng.one_in(2);
+            let a_is_transposed = rng.one_in(3);
             let (at, bt) = (transposed(m, k, &a), transposed(k, n, &b));
             let (b, b_row, b_column) = if b_is_transposed {
                 (&bt, 1, k as isize)
@@ -142,15 +142,12 @@ fn epilogues_follow_their_formula() {
     for level in levels() {
         for f in activations {
             for columns_first in [false, true] {
-                let (m, k) = (
-                    rng.range(1, 40),
-                    if rng.next() % 4 == 0 { 7000 } else { 30 },
-                );
+                let (m, k) = (rng.range(1, 40), if rng.one_in(4) { 7000 } else { 30 });
                 let n = rng.range(1, 150);
                 let (a, b) = (rng.floats(m * k), rng.floats(k * n));
                 let (bias, residual) = (rng.floats(n), rng.floats(m * n));
-                let last = rng.next() % 2 == 0;
-                let scale = if rng.next() % 2 == 0 { 1.0 } else { 0.3 };
+                let last = rng.one_in(2);
+                let scale = if rng.one_in(2) { 1.0 } else { 0.3 };
                 let want: Vec<f64> = reference(m, k, n, &a, &b)
                     .iter()
                     .enumerate()
@@ -171,7 +168,7 @@ fn epilogues_follow_their_formula() {
                 let gemm = unsafe { Gemm::new(level, k, n, b.as_ptr(), n as isize, 1) };
                 let pool = Pool::new(2).unwrap();
                 let mut c = residual.clone();
-                let in_place = !columns_first && !last && rng.next() % 2 == 0;
+                let in_place = !columns_first && !last && rng.one_in(2);
                 let seen = Mutex::new(vec![0; m * n]);
                 let twice = |tile: FinishedTile| {
                     for i in 0..tile.n_rows {
@@ -290,8 +287,8 @@ fn batches_of_strided_matrices_agree_with_double_precision() {
                     .collect();
                 (x, MatrixStrides { row, column })
             };
-            let (a, a_strides) = flip(rng.next() % 2 == 0, m, k, &a);
-            let (b, b_strides) = flip(rng.next() % 2 == 0, k, n, &b);
+            let (a, a_strides) = flip(rng.one_in(2), m, k, &a);
+            let (b, b_strides) = flip(rng.one_in(2), k, n, &b);
             let batch: Vec<BatchOffsets> = (0..n_batches)
                 .map(|i| BatchOffsets {
                     a: (i % a_batches * m * k) as isize,

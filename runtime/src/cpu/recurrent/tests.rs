@@ -192,11 +192,7 @@ fn recurrent_layers_agree_with_double_precision_and_do_not_depend_on_threads() {
                 Direction::Bidirectional,
             ]);
             let mut f = |usual| {
-                if rng.next() % 3 == 0 {
-                    rng.pick(&all)
-                } else {
-                    usual
-                }
+                if rng.one_in(3) { rng.pick(&all) } else { usual }
             };
             let mut functions = || match kind {
                 CellKind::Rnn => [f(GateFn::Tanh); 3],
@@ -212,10 +208,10 @@ fn recurrent_layers_agree_with_double_precision_and_do_not_depend_on_threads() {
                 hidden: rng.range(1, 40),
                 functions,
                 clip: rng.pick(&[f32::INFINITY, 0.4]),
-                batch_first: rng.next() % 2 == 0,
+                batch_first: rng.one_in(2),
             };
             let (n_d, rows) = (direction.count(), kind.n_gates() * s.hidden);
-            let mut maybe = |n: usize| (rng.next() % 2 == 0).then(|| rng.floats(n));
+            let mut maybe = |n: usize| (rng.one_in(2)).then(|| rng.floats(n));
             let (bias, h0) = (maybe(n_d * 2 * rows), maybe(n_d * s.batch * s.hidden));
             let c0 = maybe(n_d * s.batch * s.hidden);
             let peepholes = maybe(n_d * 3 * s.hidden).filter(|_| {
@@ -239,7 +235,7 @@ fn recurrent_layers_agree_with_double_precision_and_do_not_depend_on_threads() {
                 peepholes,
                 h0,
                 c0,
-                lengths: (rng.next() % 2 == 0).then(|| {
+                lengths: (rng.one_in(2)).then(|| {
                     (0..s.batch)
                         .map(|_| rng.range(0, s.n_steps) as i32)
                         .collect()

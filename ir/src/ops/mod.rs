@@ -316,8 +316,13 @@ impl Op {
         let bytes = |t: &TensorType| -> u64 { t.n_bytes().unwrap_or(0) as u64 };
         Work {
             flop: self.flop(inputs, outputs),
-            read: inputs.iter().flatten().fold(0, |sum, t| sum.saturating_add(bytes(t))),
-            written: outputs.iter().fold(0, |sum, t| sum.saturating_add(bytes(t))),
+            read: inputs
+                .iter()
+                .flatten()
+                .fold(0, |sum, t| sum.saturating_add(bytes(t))),
+            written: outputs
+                .iter()
+                .fold(0, |sum, t| sum.saturating_add(bytes(t))),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn cubic(d: f64, a: f64) -> f64 {
     }
 }
 
-/// How each position along one axis of the result of a [`Resize`] is made.
+/// How each position along one axis of the result of a [`Resize`](super::Resize) is made.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AxisSampling {
     /// The axis.

@@ -50,6 +50,12 @@ impl ConvTranspose {
             )));
         }
         let n = output.len();
+        if window.len() != n {
+            return Err(OpError::Shape(format!(
+                "a window of {} dimensions over an input of {n} spatial dimensions",
+                window.len()
+            )));
+        }
         let pads = numbers("pads", &self.pads, 0, 0, 2 * n)?;
         let extra = numbers("output_padding", &self.output_padding, 0, 0, n)?;
         let given = numbers("output_shape", &self.output_shape, 0, 0, n)?;

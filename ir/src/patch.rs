@@ -10,6 +10,9 @@ use crate::tensor::Tensor;
 use std::cell::Cell;
 use std::fmt;
 
+/// How many of the user's nodes a new node may stand for, if it takes the place of several.
+pub const ORIGIN_LIMIT: usize = 256;
+
 /// A set of changes to one graph: new nodes, and values that other values take the place of.
 ///
 /// New nodes are typed by inference as they are added. [`apply`](Self::apply) checks that every
@@ -85,11 +88,19 @@ impl<'a> Patch<'a> {
     }
 
     /// Nodes added from now on stand for what `nodes` stand for.
+    ///
+    /// Of the nodes beyond the first, only so many count that no node stands for more than
+    /// [`ORIGIN_LIMIT`] others: chains that shrink to nothing would gather all their names again
+    /// and again.
     pub fn stands_for(&mut self, nodes: &[NodeId]) -> &mut Self {
-        self.origin = Origin::default();
-        for &n in nodes {
-            self.origin.merge(&self.graph.nodes[n].origin);
-        }
+        let mut n_names = 0;
+        let origins = nodes.iter().map(|&n| &self.graph.nodes[n].origin);
+        let taken = origins.take_while(|o| {
+            let first = n_names == 0;
+            n_names += o.names().len();
+            first || n_names <= ORIGIN_LIMIT
+        });
+        self.origin = taken.flat_map(Origin::names).collect();
         self
     }
 

@@ -368,6 +368,8 @@ impl Sweep<'_, '_, '_> {
         if granted {
             self.changes += 1;
             self.patch.stands_for(nodes);
+            let names = |&n: &NodeId| self.patch.graph().nodes[n].origin.names().len();
+            self.cx.count_work(nodes.iter().map(names).sum());
         }
         granted
     }
@@ -471,10 +473,5 @@ impl Sweep<'_, '_, '_> {
     pub(crate) fn refuse(&mut self, node: NodeId, reason: impl FnOnce() -> String) {
         self.cx.refuse(self.patch.graph(), node, reason);
     }
-}
-
-/// Whether `dim` is known to be 1.
-pub(crate) fn is_one(dim: &Dim) -> bool {
-    dim.known() == Some(1)
 }
 

@@ -1,5 +1,6 @@
 //! The same elements under other dimensions.
 
+use super::view::shape_operand;
 use super::{Class, OpError, Operator, ViewStep};
 use crate::infer::InferCx;
 use crate::shape::{Dim, Shape, TensorType};
@@ -86,7 +87,9 @@ impl Operator for Reshape {
 
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.input(0)?;
-        let target = cx.require_ints(1, "shape")?;
+        let Some(target) = cx.ints(1) else {
+            return Ok(vec![TensorType::new(x.dtype, shape_operand(cx, 1, "shape")?)]);
+        };
         Ok(vec![TensorType::new(x.dtype, self.shape(&x.shape, &target)?)])
     }
 

@@ -6,12 +6,12 @@
 //! order are joined again, and what is left is the shortest chain `Reshape`, `Transpose`, `Reshape`
 //! of the same meaning, each only where it does something.
 
-/// A factor of the operand's dimensions: its size, and its rank among all factors in the operand's
-/// order, as a list of fractions so that a factor can be split in two without renumbering.
+/// A factor of the operand's dimensions.
 #[derive(Clone, PartialEq, Debug)]
 struct Factor {
     size: usize,
-    /// Where it lies in the operand: compared like a word.
+    /// Where it lies in the operand's order of factors, compared like a word: a factor that is split
+    /// in two becomes two longer words, and no other changes.
     place: Vec<u32>,
 }
 
@@ -75,7 +75,7 @@ impl Rearrangement {
         if dims.contains(&0) || self.source.contains(&0) {
             return None;
         }
-        let mut factors: Vec<Factor> = self.dims.concat().into_iter().rev().collect();
+        let mut factors: Vec<Factor> = self.runs().into_iter().rev().collect();
         let mut regrouped = Vec::with_capacity(dims.len());
         for &dim in dims {
             let (mut left, mut group) = (dim, vec![]);
@@ -83,12 +83,9 @@ impl Rearrangement {
                 let factor = factors.pop()?;
                 if left.is_multiple_of(factor.size) {
                     left /= factor.size;
-                    if factor.size > 1 {
-                        group.push(factor);
-                    }
+                    group.push(factor);
                 } else if factor.size.is_multiple_of(left) {
                     let [outer, inner] = split(&factor, left);
-                    // The parts of a factor that was split before are other factors' twins.
                     group.push(outer);
                     factors.push(inner);
                     left = 1;
@@ -99,51 +96,58 @@ impl Rearrangement {
             regrouped.push(group);
         }
         self.dims = regrouped;
-        factors.iter().all(|f| f.size == 1).then_some(())
+        factors.is_empty().then_some(())
     }
 
-    /// The shortest chain of the same meaning.
-    pub(super) fn chain(&self) -> Chain {
-        let result = self.result();
+    /// The factors in the result's order, those that follow one another in both orders as one.
+    fn runs(&self) -> Vec<Factor> {
         let factors: Vec<&Factor> = self.dims.iter().flatten().filter(|f| f.size > 1).collect();
-        // The operand's order of factors.
         let mut order: Vec<usize> = (0..factors.len()).collect();
         order.sort_by(|&a, &b| factors[a].place.cmp(&factors[b].place));
         let mut rank = vec![0; factors.len()];
         for (r, &f) in order.iter().enumerate() {
             rank[f] = r;
         }
-        // Factors that follow one another in operand and result are one.
-        let mut runs: Vec<(usize, usize)> = vec![];
-        for (i, f) in factors.iter().enumerate() {
+        let mut runs: Vec<Factor> = vec![];
+        for (i, &f) in factors.iter().enumerate() {
             match runs.last_mut() {
-                Some((_, size)) if i > 0 && rank[i] == rank[i - 1] + 1 => *size *= f.size,
-                _ => runs.push((rank[i], f.size)),
+                Some(run) if rank[i] == rank[i - 1] + 1 => run.size *= f.size,
+                _ => runs.push(f.clone()),
             }
         }
-        let mut by_rank: Vec<usize> = (0..runs.len()).collect();
-        by_rank.sort_by_key(|&i| runs[i].0);
-        if by_rank.iter().enumerate().all(|(i, &r)| i == r) {
+        runs
+    }
+
+    /// The shortest chain of the same meaning.
+    pub(super) fn chain(&self) -> Chain {
+        let result = self.result();
+        let runs = self.runs();
+        let mut by_place: Vec<usize> = (0..runs.len()).collect();
+        by_place.sort_by(|&a, &b| runs[a].place.cmp(&runs[b].place));
+        if by_place.iter().enumerate().all(|(i, &r)| i == r) {
             return Chain {
                 split: None,
                 perm: None,
                 join: (self.source != result).then_some(result),
             };
         }
-        let runs_chain = self.chain_over(&runs, &by_rank, &result);
-        self.whole_dims(&result).filter(|c| c.len() <= runs_chain.len()).unwrap_or(runs_chain)
+        let sizes: Vec<usize> = runs.iter().map(|r| r.size).collect();
+        let over_runs = self.chain_over(&sizes, &by_place, &result);
+        self.whole_dims(&sizes, &by_place, &result)
+            .filter(|c| c.len() <= over_runs.len())
+            .unwrap_or(over_runs)
     }
 
     /// The runs in the operand's order, moved to that of the result.
-    fn chain_over(&self, runs: &[(usize, usize)], by_rank: &[usize], result: &[usize]) -> Chain {
-        let mut split: Vec<usize> = by_rank.iter().map(|&i| runs[i].1).collect();
-        let mut perm = vec![0; runs.len()];
-        for (at, &i) in by_rank.iter().enumerate() {
+    fn chain_over(&self, sizes: &[usize], by_place: &[usize], result: &[usize]) -> Chain {
+        let mut split: Vec<usize> = by_place.iter().map(|&i| sizes[i]).collect();
+        let mut perm = vec![0; sizes.len()];
+        for (at, &i) in by_place.iter().enumerate() {
             perm[i] = at;
         }
         // Where the result only has more dimensions of size 1, split them off with the others.
-        if runs.iter().map(|r| r.1).eq(result.iter().copied().filter(|&d| d > 1)) {
-            let n_ones = result.len() - runs.len();
+        if sizes.iter().eq(result.iter().filter(|&&d| d > 1)) {
+            let n_ones = result.len() - sizes.len();
             let (mut ones, mut big) = (0..n_ones, perm.iter().map(|&p| p + n_ones));
             let place = |&d: &usize| if d == 1 { ones.next() } else { big.next() };
             let all: Vec<usize> = result.iter().filter_map(place).collect();
@@ -158,41 +162,49 @@ impl Rearrangement {
         }
     }
 
-    /// A permutation of the operand's own dimensions, those of size 1 included, and a reshape: no
-    /// longer where no dimension is split, and it keeps the dimensions that the user knows.
-    fn whole_dims(&self, result: &[usize]) -> Option<Chain> {
-        let mut perm: Vec<usize> = vec![];
-        for factor in self.dims.iter().flatten().filter(|f| f.size > 1) {
-            match factor.place.as_slice() {
-                [dim] => perm.push(*dim as usize),
-                _ => return None,
-            }
-        }
-        let n_big = self.source.iter().filter(|&&d| d > 1).count();
-        if perm.len() != n_big {
-            return None;
-        }
-        // Put dimensions of size 1 where the result has them, as far as possible, else at the end.
-        let ones: Vec<usize> = (0..self.source.len()).filter(|&i| self.source[i] == 1).collect();
-        let mut full = vec![];
-        let (mut ones, mut big) = (ones.into_iter(), perm.into_iter().peekable());
-        for &d in result {
-            if d == 1 {
-                full.extend(ones.next());
-            } else {
-                let mut size = 1;
-                while size < d {
-                    let next = big.next()?;
-                    size *= self.source[next];
-                    full.push(next);
+    /// A permutation of the operand's own dimensions, those of size 1 included, and a reshape:
+    /// possible where every run is made of whole dimensions.
+    fn whole_dims(
+        &self,
+        sizes: &[usize],
+        by_place: &[usize],
+        result: &[usize],
+    ) -> Option<Chain> {
+        // The dimensions that each run is made of.
+        let mut dims_of: Vec<Vec<usize>> = vec![vec![]; sizes.len()];
+        let mut big = (0..self.source.len()).filter(|&i| self.source[i] > 1);
+        for &run in by_place {
+            let mut left = sizes[run];
+            while left > 1 {
+                let dim = big.next()?;
+                if !left.is_multiple_of(self.source[dim]) {
+                    return None;
                 }
+                left /= self.source[dim];
+                dims_of[run].push(dim);
             }
         }
-        full.extend(ones);
-        let moved: Vec<usize> = full.iter().map(|&p| self.source[p]).collect();
+        // Dimensions of size 1 stand where the result has them, as far as there are any.
+        let mut ones = (0..self.source.len()).filter(|&i| self.source[i] == 1);
+        let mut moving = dims_of.concat().into_iter();
+        let mut perm = vec![];
+        for &d in result {
+            let mut size = 1;
+            if d == 1 {
+                perm.extend(ones.next());
+            }
+            while size < d {
+                let Some(next) = moving.next() else { break };
+                size *= self.source[next];
+                perm.push(next);
+            }
+        }
+        perm.extend(moving);
+        perm.extend(ones);
+        let moved: Vec<usize> = perm.iter().map(|&p| self.source[p]).collect();
         Some(Chain {
             split: None,
-            perm: Some(full),
+            perm: Some(perm),
             join: (moved != result).then(|| result.to_vec()),
         })
     }
@@ -239,6 +251,7 @@ mod tests {
     fn inverse_steps_vanish() {
         check(&[2, 3], &[T(&[1, 0]), T(&[1, 0])], &[], &[], &[]);
         check(&[2, 6], &[R(&[2, 2, 3]), R(&[12]), R(&[2, 6])], &[], &[], &[]);
+        check(&[4, 6], &[R(&[2, 3, 4]), R(&[3, 8])], &[], &[], &[3, 8]);
         check(
             &[4, 6],
             &[R(&[4, 2, 3]), T(&[1, 0, 2]), R(&[2, 12]), R(&[2, 4, 3]), T(&[1, 0, 2]), R(&[4, 6])],

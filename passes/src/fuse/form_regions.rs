@@ -59,19 +59,18 @@ fn grow(growth: &Growth<'_>, kind: RegionKind, anchor: NodeId) -> Vec<NodeId> {
             }
             // What feeds the row, but not what feeds the work after it.
             let mut before = vec![anchor];
-            growth.backward(&mut before, x, false);
+            growth.backward(&mut before, x, false, None);
             region.extend(before.into_iter().skip(1).filter(|n| same_shape(graph, *n, x)));
         }
         RegionKind::Map => {
             if !uses_index(graph, anchor) {
                 growth.forward(&mut region, out);
             }
-            growth.backward(&mut region, out, true);
+            growth.backward(&mut region, out, true, None);
         }
         _ => {
             growth.forward(&mut region, out);
-            growth.backward(&mut region, out, false);
-            region.retain(|&n| n == anchor || !feeds(graph, n, anchor));
+            growth.backward(&mut region, out, false, Some(anchor));
         }
     }
     region
@@ -79,12 +78,6 @@ fn grow(growth: &Growth<'_>, kind: RegionKind, anchor: NodeId) -> Vec<NodeId> {
 
 fn same_shape(graph: &Graph, node: NodeId, value: ValueId) -> bool {
     graph.ty(graph.nodes[node].outputs[0]).shape == graph.ty(value).shape
-}
-
-/// Whether `node`'s result is an operand of `anchor`: work that an epilogue cannot do.
-fn feeds(graph: &Graph, node: NodeId, anchor: NodeId) -> bool {
-    let out = graph.nodes[node].outputs[0];
-    graph.nodes[anchor].inputs.contains(&Some(out))
 }
 
 fn is_contract(graph: &Graph, node: NodeId) -> Option<RegionKind> {

@@ -104,14 +104,24 @@ impl<'a> Growth<'a> {
     }
 
     /// Elementwise nodes (and gathers, if the kernel can load through them) that nothing outside
-    /// of the region reads.
-    pub fn backward(&self, region: &mut Vec<NodeId>, like: ValueId, gathers: bool) {
+    /// of the region reads. What `sealed` reads stays outside: work that an epilogue cannot do.
+    pub fn backward(
+        &self,
+        region: &mut Vec<NodeId>,
+        like: ValueId,
+        gathers: bool,
+        sealed: Option<NodeId>,
+    ) {
         let mut i = 0;
         while i < region.len() && region.len() < MAX_NODES {
+            if Some(region[i]) == sealed {
+                i += 1;
+                continue;
+            }
             for &v in self.graph.nodes[region[i]].inputs.iter().flatten() {
                 let Some(def) = self.graph.def_node(v) else { continue };
                 let private = !self.is_output[v.index()]
-                    && self.users[v.index()].iter().all(|u| region.contains(u));
+                    && self.users[v.index()].iter().all(|u| region.contains(u) && Some(*u) != sealed);
                 let loadable = gathers && is_gather(&self.graph.nodes[def].op);
                 let fits = if loadable { self.free(def) && self.same_size(v, like) } else { self.fits(def, like) };
                 if private && fits && !region.contains(&def) && self.is_direct(def, like, loadable) {

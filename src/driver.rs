@@ -3,8 +3,8 @@
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
-use passes::lower::{lower, LowerOptions, Lowered};
 use passes::PassCx;
+use passes::lower::{LowerOptions, Lowered, lower};
 use passes::manager::Observer;
 use plans::ValidPlan;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,10 +87,19 @@ pub fn read(request: &Request, summary: &mut Summary) -> Result<Program, Diagnos
     let mut names = BTreeSet::new();
     for path in &request.models {
         let name = unique_name(path, &mut names);
-        let options = onnx::ReadOptions { name: Some(name.clone()), bind: request.shapes.clone() };
+        let options = onnx::ReadOptions {
+            name: Some(name.clone()),
+            bind: request.shapes.clone(),
+        };
         let imported = onnx::read(path, &options, &mut program)?;
-        summary.notes.extend(imported.notes.iter().map(|n| format!("{name}: {n}")));
-        summary.models.push(ModelSummary { name, n_nodes: imported.n_nodes, ..Default::default() });
+        summary
+            .notes
+            .extend(imported.notes.iter().map(|n| format!("{name}: {n}")));
+        summary.models.push(ModelSummary {
+            name,
+            n_nodes: imported.n_nodes,
+            ..Default::default()
+        });
     }
     Ok(program)
 }
@@ -106,7 +115,9 @@ pub fn optimise(program: &mut Program, cx: &mut PassCx<'_>) -> Result<(), Diagno
 /// Reads, optimises, lowers and validates.
 pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, Diagnostic> {
     let mut summary = Summary::default();
-    let mut clock = Clock { started: Instant::now() };
+    let mut clock = Clock {
+        started: Instant::now(),
+    };
     observer.phase("read");
     let mut program = read(request, &mut summary)?;
     summary.phases.push(("read", clock.lap()));
@@ -137,21 +148,35 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         options: canonical_options(request),
         compiler: format!("dlirc {}", env!("CARGO_PKG_VERSION")),
     };
-    let Lowered { plan, weights, n_split } = lower(&program, &options)?;
+    let Lowered {
+        plan,
+        weights,
+        n_split,
+    } = lower(&program, &options)?;
     summary.n_split = n_split;
     summary.phases.push(("lower", clock.lap()));
 
     observer.phase("validate");
     let length = plans::file::weights_len(&plan);
     let plan = plans::validate(plan, length).map_err(|errors| {
-        let mut defect = Diagnostic::error("invalid-plan", "the plan that was made breaks its own rules")
-            .help("this is a defect of dlirc; please report it with the model");
+        let mut defect = Diagnostic::error(
+            "invalid-plan",
+            "the plan that was made breaks its own rules",
+        )
+        .help("this is a defect of dlirc; please report it with the model");
         defect.notes = errors.iter().take(8).map(ToString::to_string).collect();
         defect
     })?;
     summary.phases.push(("validate", clock.lap()));
-    Ok(Compiled { plan, weights, summary })
+    Ok(Compiled {
+        plan,
+        weights,
+        summary,
+    })
 }
+
+/// The phases of [`compile`], in order.
+pub const PHASES: [&str; 4] = ["read", "optimise", "lower", "validate"];
 
 /// Is told how far a compilation has come.
 pub trait Watch {
@@ -170,7 +195,9 @@ pub fn write(compiled: &Compiled, path: &Path) -> Result<(), Diagnostic> {
 
 /// The file's stem, with a number where another model has it.
 fn unique_name(path: &Path, taken: &mut BTreeSet<String>) -> String {
-    let stem = path.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
+    let stem = path
+        .file_stem()
+        .map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
     let mut name = stem.clone();
     let mut n = 2;
     while !taken.insert(name.clone()) {
@@ -210,5 +237,9 @@ impl Clock {
 
 /// The graph called `name`.
 pub fn graph_of(program: &Program, name: &str) -> Option<GraphId> {
-    program.graphs.iter().find(|(_, g)| g.name == name).map(|(id, _)| id)
+    program
+        .graphs
+        .iter()
+        .find(|(_, g)| g.name == name)
+        .map(|(id, _)| id)
 }

@@ -1,6 +1,9 @@
 //! Diagnostics: what they are, and the only place that draws them.
 
+use plans::file::{OutputError, replace_file};
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
 
 /// Exit status: the answer is no.
 pub const NO: u8 = 1;
@@ -48,7 +51,10 @@ impl Diagnostic {
 
     /// A warning of this code.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, message)
+        }
     }
 
     /// The same at `place`.
@@ -105,17 +111,17 @@ impl Diagnostic {
 
 impl From<onnx::OnnxError> for Diagnostic {
     fn from(e: onnx::OnnxError) -> Self {
-        let diagnostic = Self::from_error("model", &e);
-        match e.help() {
-            Some(help) => diagnostic.help(help),
-            None => diagnostic,
-        }
+        let mut diagnostic = Self::from_error(e.code(), &e);
+        diagnostic.help = e.help().map(Into::into);
+        diagnostic
     }
 }
 
 impl From<models::FillError> for Diagnostic {
     fn from(e: models::FillError) -> Self {
-        Self::from_error("fill", &e)
+        let mut diagnostic = Self::from_error("fill", &e);
+        diagnostic.help = e.help().map(Into::into);
+        diagnostic
     }
 }
 
@@ -141,13 +147,20 @@ impl From<passes::lower::LowerError> for Diagnostic {
 
 impl From<plans::file::WriteError> for Diagnostic {
     fn from(e: plans::file::WriteError) -> Self {
-        Self::from_error("write", &e).help("nothing was written; an older file of that name is as it was")
+        Self::error("write", e.to_string())
+            .help("nothing was written; an older file of that name is as it was")
     }
 }
 
 impl From<runtime::LoadError> for Diagnostic {
     fn from(e: runtime::LoadError) -> Self {
-        Self::from_error("plan", &e)
+        let diagnostic = Self::error("plan", e.to_string());
+        match &e {
+            runtime::LoadError::File(file) => diagnostic.help(file.help()),
+            runtime::LoadError::Io { .. } => diagnostic.help("check the path and its permissions"),
+            runtime::LoadError::Plan(_) => diagnostic.help("compile the models again"),
+            runtime::LoadError::OutOfMemory { .. } => diagnostic,
+        }
     }
 }
 
@@ -169,8 +182,41 @@ impl From<runtime::RunError> for Diagnostic {
     }
 }
 
+/// Writes data to stdout. A reader that has gone away is no error.
+///
+/// # Errors
+/// When stdout can't be written for another reason.
+pub fn data(bytes: &[u8]) -> Result<(), Diagnostic> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Diagnostic::error(
+            "stdout",
+            format!("standard output can't be written: {e}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Makes or replaces the file at `path`, whole or not at all.
+///
+/// # Errors
+/// When the system refuses; what was there is as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    let failed = |e: OutputError| {
+        Diagnostic::error("write", e.to_string())
+            .help("nothing was written; an older file of that name is as it was")
+    };
+    replace_file::<OutputError>(path, |out| {
+        out.write_all(bytes).map_err(|e| OutputError::new(path, e))
+    })
+    .map_err(failed)
+}
+
 /// Shows `diagnostic` on stderr.
-#[allow(clippy::print_stderr, reason = "diagnostics are drawn here and nowhere else")]
+#[allow(
+    clippy::print_stderr,
+    reason = "diagnostics are drawn here and nowhere else"
+)]
 pub fn draw(diagnostic: &Diagnostic) {
     eprint!("{}", diagnostic.text());
 }

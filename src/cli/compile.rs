@@ -1,14 +1,17 @@
 //! `dlirc compile`: models to a plan.
 
-use crate::cli::progress::{bar, Bar};
+use crate::cli::progress::{Bar, bar};
+use crate::cli::table::{mib, table};
 use crate::driver::{self, Compiled, Request, Target, Watch};
-use crate::report::{draw, say, Diagnostic};
+use crate::report::{Diagnostic, data, draw, say};
 use clap::Args;
 use passes::Pass;
 use passes::manager::Observer;
 use plans::stats::stats;
-use std::path::PathBuf;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Compile one or several ONNX models into one plan.
 #[derive(Args)]
@@ -17,7 +20,7 @@ Examples:
   dlirc compile resnet50.onnx -o resnet50.dlplan
   dlirc compile detect.onnx read.onnx -o both.dlplan --shape batch=1
   dlirc compile bert.onnx -o bert.dlplan --shape input_ids=1,128 --shape attention_mask=1,128")]
-pub struct Compile {
+pub(super) struct Compile {
     /// The models.
     #[arg(required = true)]
     models: Vec<PathBuf>,
@@ -45,10 +48,13 @@ pub struct Compile {
     /// Say nothing but errors and warnings.
     #[arg(short, long)]
     quiet: bool,
+    /// Print the summary as one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 /// `cpu`.
-pub fn target(text: &str) -> Result<Target, String> {
+pub(super) fn target(text: &str) -> Result<Target, String> {
     match text {
         "cpu" => Ok(Target::Cpu),
         other => Err(format!("no target is called `{other}`; choose cpu")),
@@ -56,8 +62,12 @@ pub fn target(text: &str) -> Result<Target, String> {
 }
 
 /// `NAME=1,3,224,224`.
-pub fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
-    let (name, dims) = text.rsplit_once('=').ok_or("expected NAME=DIMS, such as input=1,3,224,224")?;
+pub(super) fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let expected = "expected NAME=DIMS, such as input=1,3,224,224";
+    let (name, dims) = text
+        .rsplit_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or(expected)?;
     let dims = dims
         .split(&[',', 'x'])
         .map(|d| d.trim().parse().map_err(|_| format!("`{d}` is no size")))
@@ -66,8 +76,8 @@ pub fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
 }
 
 impl Compile {
-    /// Does it.
-    pub fn run(self) -> Result<ExitCode, Diagnostic> {
+    pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
+        check_output(&self.output, &self.models)?;
         let request = Request {
             models: self.models,
             shapes: self.shapes.into_iter().collect(),
@@ -80,11 +90,17 @@ impl Compile {
                 explain: false,
             },
         };
-        let mut watcher = Watcher { bar: bar("compile") };
+        for pass in &request.passes.dump_after {
+            super::pass::find(pass)?;
+        }
+        let mut watcher = Watcher {
+            bar: bar("compile"),
+        };
         let compiled = driver::compile(&request, &mut watcher)?;
         watcher.phase("write");
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         driver::write(&compiled, &self.output)?;
+        let written = started.elapsed();
         watcher.bar.finish();
         for warning in &compiled.plan.warnings {
             draw(&Diagnostic::warning("plan", warning));
@@ -92,12 +108,38 @@ impl Compile {
         for note in &compiled.summary.notes {
             draw(&Diagnostic::warning("model", note));
         }
+        if self.json {
+            data(format!("{:#}\n", summary_json(&compiled, written)).as_bytes())?;
+        } else if !self.quiet {
+            say(&summary(&compiled, written));
+        }
         if !self.quiet {
-            summary(&compiled, started.elapsed());
             say(&format!("wrote {}", self.output.display()));
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Refuses, before any work is done, an output that could not be written in the end.
+fn check_output(output: &Path, models: &[PathBuf]) -> Result<(), Diagnostic> {
+    let refused =
+        |why: String| Diagnostic::error("output", why).at(format!("file {}", output.display()));
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(refused(format!("there is no folder {}", folder.display()))
+            .help("make the folder first"));
+    }
+    if output.is_dir() {
+        return Err(refused("it is a folder".into()).help("give the name of a file"));
+    }
+    let real = std::fs::canonicalize(output).ok();
+    if real.is_some() && models.iter().any(|m| std::fs::canonicalize(m).ok() == real) {
+        return Err(refused("it is one of the models".into()).help("give the plan another name"));
+    }
+    Ok(())
 }
 
 struct Watcher {
@@ -106,10 +148,13 @@ struct Watcher {
 
 impl Watch for Watcher {
     fn phase(&mut self, name: &str) {
-        const PHASES: [&str; 5] = ["read", "optimise", "lower", "validate", "write"];
-        let at = PHASES.iter().position(|&p| p == name).unwrap_or(0);
+        let phases = driver::PHASES;
+        let at = phases
+            .iter()
+            .position(|&p| p == name)
+            .unwrap_or(phases.len());
         self.bar.say(name);
-        self.bar.show(at as u64, PHASES.len() as u64);
+        self.bar.show(at as u64, phases.len() as u64 + 1);
     }
 
     fn passes(&mut self) -> &mut dyn Observer {
@@ -127,44 +172,168 @@ impl Observer for Watcher {
     }
 }
 
-fn summary(compiled: &Compiled, write: std::time::Duration) {
+fn summary(compiled: &Compiled, write: Duration) -> String {
     let Compiled { plan, summary, .. } = compiled;
-    for m in &summary.models {
-        say(&format!(
-            "{}: {} nodes, {} after optimisation, in {} regions",
-            m.name, m.n_nodes, m.n_optimised, m.n_regions
-        ));
-    }
-    let weights: u64 = plan.weights.iter().map(|w| w.bytes).sum();
-    say(&format!(
-        "{} steps over {} kernels; {} weights, {}",
-        plan.steps.len(),
-        plan.kernels.len(),
+    let numbers = stats(plan);
+    let rows: Vec<Vec<String>> = summary
+        .models
+        .iter()
+        .zip(&plan.models)
+        .map(|(m, model)| {
+            let counts = [
+                m.n_nodes,
+                m.n_optimised,
+                m.n_regions,
+                model.n_steps as usize,
+            ];
+            std::iter::once(m.name.clone())
+                .chain(counts.map(|n| n.to_string()))
+                .collect()
+        })
+        .collect();
+    let mut text = table(
+        &["model", "nodes", "after optimisation", "regions", "steps"],
+        &rows,
+    );
+    let rows: Vec<Vec<String>> = numbers
+        .classes
+        .iter()
+        .map(|c| {
+            vec![
+                c.class.into(),
+                c.n_kernels.to_string(),
+                c.n_steps.to_string(),
+            ]
+        })
+        .collect();
+    text += &table(&["class", "kernels", "steps"], &rows);
+    let rows: Vec<Vec<String>> = plan
+        .arenas
+        .iter()
+        .zip(&numbers.arenas)
+        .map(|(arena, a)| {
+            let kind = match arena.kind {
+                plans::ArenaKind::Io => "inputs and outputs",
+                plans::ArenaKind::Scratch => "intermediate results",
+            };
+            let name = |m: &plans::ModelIndex| plan.models[m.index()].name.as_str();
+            let models: Vec<&str> = arena.models.iter().map(name).collect();
+            let label = format!("{kind} of {}", models.join(", "));
+            vec![
+                label,
+                mib(a.planned_bytes),
+                mib(a.sum_bytes),
+                mib(a.live_bytes),
+            ]
+        })
+        .collect();
+    text += &table(
+        &["memory", "planned", "side by side", "live at once"],
+        &rows,
+    );
+    text += &format!(
+        "{} weights, {}\n",
         plan.weights.len(),
-        mib(weights)
-    ));
-    for (arena, a) in plan.arenas.iter().zip(stats(plan).arenas) {
-        say(&format!(
-            "{} memory: {} for buffers of {} in all, at least {} at once",
-            match arena.kind {
-                plans::ArenaKind::Io => "input and output",
-                plans::ArenaKind::Scratch => "intermediate",
-            },
-            mib(a.planned_bytes),
-            mib(a.sum_bytes),
-            mib(a.live_bytes)
-        ));
+        mib(numbers.weights_bytes)
+    );
+    if let Some(algebra) = notes_of(compiled, "rewrite_algebra") {
+        let notes: Vec<String> = algebra
+            .iter()
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect();
+        text += &format!("algebra: {}\n", notes.join(", "));
     }
-    let mut times: Vec<String> =
-        summary.phases.iter().map(|(name, t)| format!("{name} {}", ms(*t))).collect();
-    times.push(format!("write {}", ms(write)));
-    say(&times.join(", "));
+    if summary.n_split > 0 {
+        text += &format!(
+            "{} regions had to be split into their nodes\n",
+            summary.n_split
+        );
+    }
+    let phases = summary.phases.iter().copied().chain([("write", write)]);
+    let times: Vec<String> = phases
+        .map(|(name, t)| format!("{name} {:.0} ms", t.as_secs_f64() * 1e3))
+        .collect();
+    text + &times.join(", ")
 }
 
-fn ms(t: std::time::Duration) -> String {
-    format!("{:.0} ms", t.as_secs_f64() * 1e3)
+/// What the runs of `pass` noted, added up by name.
+fn notes_of(compiled: &Compiled, pass: &str) -> Option<Vec<(&'static str, u64)>> {
+    let mut notes: Vec<(&'static str, u64)> = vec![];
+    let runs = compiled
+        .summary
+        .executions
+        .iter()
+        .filter(|e| e.pass == pass);
+    for &(name, n) in runs.flat_map(|e| &e.notes) {
+        match notes.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, sum)) => *sum += n,
+            None => notes.push((name, n)),
+        }
+    }
+    (!notes.is_empty()).then_some(notes)
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
+    let Compiled { plan, summary, .. } = compiled;
+    let numbers = stats(plan);
+    let ms = |t: Duration| t.as_secs_f64() * 1e3;
+    let models: Vec<_> = summary
+        .models
+        .iter()
+        .zip(&plan.models)
+        .map(|(m, model)| {
+            json!({
+                "name": m.name, "nodes": m.n_nodes, "optimised_nodes": m.n_optimised,
+                "regions": m.n_regions, "steps": model.n_steps,
+            })
+        })
+        .collect();
+    let classes: Vec<_> = numbers
+        .classes
+        .iter()
+        .map(|c| json!({ "class": c.class, "kernels": c.n_kernels, "steps": c.n_steps }))
+        .collect();
+    let arenas: Vec<_> = numbers
+        .arenas
+        .iter()
+        .map(|a| {
+            json!({
+                "planned_bytes": a.planned_bytes, "sum_bytes": a.sum_bytes, "live_bytes": a.live_bytes,
+            })
+        })
+        .collect();
+    let phases = summary.phases.iter().copied().chain([("write", write)]);
+    let times: serde_json::Map<String, serde_json::Value> = phases
+        .map(|(name, t)| (name.to_string(), json!(ms(t))))
+        .collect();
+    let algebra: serde_json::Map<String, serde_json::Value> = notes_of(compiled, "rewrite_algebra")
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, n)| (name.to_string(), json!(n)))
+        .collect();
+    json!({
+        "models": models,
+        "kernel_classes": classes,
+        "arenas": arenas,
+        "weights": plan.weights.len(),
+        "weight_bytes": numbers.weights_bytes,
+        "split_regions": summary.n_split,
+        "phases_ms": times,
+        "algebra": algebra,
+        "warnings": plan.warnings,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_read() {
+        assert_eq!(shape("x=1,3,224"), Ok(("x".into(), vec![1, 3, 224])));
+        assert_eq!(shape("a=b=1x2"), Ok(("a=b".into(), vec![1, 2])));
+        assert!(shape("x").is_err());
+        assert!(shape("x=1,-1").is_err());
+        assert!(shape("=1").is_err());
+    }
 }

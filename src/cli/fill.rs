@@ -1,6 +1,7 @@
 //! `dlirc fill`: an example architecture with random weights.
 
-use crate::report::{say, Diagnostic};
+use crate::cli::table::table;
+use crate::report::{Diagnostic, data, say};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 /// Without a name, lists the architectures.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dlirc fill\n  dlirc fill resnet50 -o resnet50.onnx")]
-pub struct Fill {
+pub(super) struct Fill {
     /// The architecture, or the path of a graph without weights beside its NAME.stats.json.
     model: Option<String>,
     /// Where the model goes; NAME.onnx if left out.
@@ -22,11 +23,16 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Does it.
-    pub fn run(self) -> Result<ExitCode, Diagnostic> {
-        let folder = self.models.unwrap_or_else(|| models::folder().to_path_buf());
+    pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
+        let folder = self
+            .models
+            .unwrap_or_else(|| models::folder().to_path_buf());
         let Some(name) = self.model else {
-            list();
+            let rows: Vec<Vec<String>> = models::list()
+                .iter()
+                .map(|a| vec![format!("{}: {}", a.name, a.about)])
+                .collect();
+            data(table(&["architectures"], &rows).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         };
         let graph = match models::find(&name) {
@@ -34,22 +40,20 @@ impl Fill {
             None if name.ends_with(".onnx") => PathBuf::from(&name),
             None => {
                 let names: Vec<&str> = models::list().iter().map(|a| a.name).collect();
-                let error = Diagnostic::error("unknown-model", format!("no architecture is called `{name}`"));
+                let error = Diagnostic::error(
+                    "unknown-model",
+                    format!("no architecture is called `{name}`"),
+                );
                 return Err(error.help(format!("choose one of {}", names.join(", "))));
             }
         };
-        let output = self.output.unwrap_or_else(|| PathBuf::from(format!("{name}.onnx")));
+        let output = self
+            .output
+            .unwrap_or_else(|| PathBuf::from(format!("{name}.onnx")));
         let bar = crate::cli::progress::bar("fill");
         models::fill(&graph, &output, &mut |p| bar.show(p.done, p.total))?;
         bar.finish();
         say(&format!("wrote {}", output.display()));
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-#[allow(clippy::print_stdout, reason = "the list is the command's output")]
-fn list() {
-    for architecture in models::list() {
-        println!("{}", architecture.name);
     }
 }

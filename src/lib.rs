@@ -1,0 +1,11 @@
+//! The command `dlirc`: compiles several neural networks into one plan that runs them together.
+//!
+//! [`driver`] is the pipeline; [`cli`] holds one file a verb; [`report`] alone draws diagnostics.
+
+pub mod cli;
+pub mod driver;
+pub mod inputs;
+pub mod measure;
+pub mod npy;
+pub mod oracle;
+pub mod report;

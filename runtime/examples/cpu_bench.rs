@@ -7,6 +7,9 @@ use dlirc_runtime::cpu::conv::{Conv, ConvShape, ConvTranspose, InputStrides};
 use dlirc_runtime::cpu::gemm::{Activation, Epilogue, Gemm, Output};
 use dlirc_runtime::cpu::level::Level;
 use dlirc_runtime::cpu::pool::Pool;
+use dlirc_runtime::cpu::recurrent::{
+    CellKind, Direction, GateFn, Recurrent, RecurrentArgs, RecurrentShape, RecurrentWeights,
+};
 use dlirc_runtime::cpu::rows;
 use std::time::{Duration, Instant};
 
@@ -247,6 +250,63 @@ fn transposed_convolutions(bench: &Bench) {
     }
 }
 
+fn recurrent_layers(bench: &Bench) {
+    let (n_steps, n) = (64, 256);
+    for (name, kind) in [
+        (
+            "lstm_64_1_256_256",
+            CellKind::Lstm {
+                input_forget: false,
+            },
+        ),
+        (
+            "gru_64_1_256_256",
+            CellKind::Gru {
+                linear_before_reset: false,
+            },
+        ),
+    ] {
+        let rows = kind.n_gates() * n;
+        let shape = RecurrentShape {
+            kind,
+            direction: Direction::Forward,
+            n_steps,
+            batch: 1,
+            input: n,
+            hidden: n,
+            functions: [[GateFn::Sigmoid, GateFn::Tanh, GateFn::Tanh]; 2],
+            clip: f32::INFINITY,
+            batch_first: false,
+        };
+        let small = |n| floats(n).iter().map(|v| v * 0.05).collect::<Vec<f32>>();
+        let (x, w, r) = (floats(n_steps * n), small(rows * n), small(rows * n));
+        let mut y = vec![0.0_f32; n_steps * n];
+        let weights = RecurrentWeights {
+            input: w.as_ptr(),
+            state: r.as_ptr(),
+            bias: std::ptr::null(),
+            peepholes: std::ptr::null(),
+        };
+        // SAFETY: the weights have the shape's sizes.
+        let layer = unsafe { Recurrent::new(Level::detect(), shape, weights) };
+        let (mut memory, shift) = scratch(layer.scratch_bytes(2));
+        let args = RecurrentArgs {
+            x: x.as_ptr(),
+            lengths: std::ptr::null(),
+            initial_state: std::ptr::null(),
+            initial_cell: std::ptr::null(),
+            y: y.as_mut_ptr(),
+            last_state: std::ptr::null_mut(),
+            last_cell: std::ptr::null_mut(),
+        };
+        bench.report(name, 2 * n_steps * rows * 2 * n, |pool| {
+            // SAFETY: all operands have the shape's sizes, the scratch its own.
+            let done = unsafe { layer.run(pool, &args, memory.as_mut_ptr().add(shift)) };
+            assert_eq!(done, Ok(()));
+        });
+    }
+}
+
 fn softmax(bench: &Bench) {
     for (name, n_rows, n) in [
         ("bert_softmax_12_128_128", 12 * 128, 128),
@@ -279,5 +339,6 @@ fn main() {
     convolutions(&bench);
     matrix_products(&bench);
     transposed_convolutions(&bench);
+    recurrent_layers(&bench);
     softmax(&bench);
 }

@@ -8,6 +8,7 @@ mod depthwise;
 mod geometry;
 mod prepare;
 mod transpose;
+mod winograd;
 
 pub use geometry::{ConvShape, InputStrides};
 pub use transpose::ConvTranspose;
@@ -19,6 +20,7 @@ use super::level::Level;
 use super::pool::{Pool, PoolError};
 use depthwise::Depthwise;
 use geometry::{Window, WindowRows};
+use winograd::Winograd;
 
 /// Channels of an input up to which a table of offsets beats a copy with channels last.
 const FEW_CHANNELS: usize = 8;
@@ -60,6 +62,10 @@ enum Method {
         offsets: Vec<i32>,
     },
     Depthwise(Depthwise),
+    Winograd {
+        w: Winograd,
+        zeros: Floats,
+    },
 }
 
 impl Conv {
@@ -117,6 +123,13 @@ impl Conv {
         let method = if is_depthwise {
             // SAFETY: the caller's promise.
             Method::Depthwise(unsafe { Depthwise::new(&shape, weights) })
+        } else if winograd::is_worthwhile(&shape) {
+            // SAFETY: the caller's promise.
+            let w = unsafe { Winograd::new(level, &shape, weights) };
+            Method::Winograd {
+                w,
+                zeros: Floats::zeros(c_in),
+            }
         } else {
             let strides = Strides {
                 segment: 1,
@@ -158,6 +171,7 @@ impl Conv {
             Method::Window { groups, .. } => groups.iter().map(PackedB::n_bytes).sum(),
             Method::Offsets { b, .. } => b.n_bytes(),
             Method::Depthwise(d) => d.n_bytes(),
+            Method::Winograd { w, .. } => w.n_bytes(),
         }
     }
 
@@ -182,6 +196,7 @@ impl Conv {
             }
             Method::Offsets { b, .. } => drive::worker_bytes(1, &b.panels),
             Method::Depthwise(d) => d.worker_bytes(&self.shape),
+            Method::Winograd { w, .. } => w.worker_bytes(),
         };
         self.copy_bytes() + n_threads * per_worker
     }
@@ -229,6 +244,19 @@ impl Conv {
                     epilogue,
                     rest,
                 ),
+                Method::Winograd { w, zeros } => {
+                    let zeros = zeros.as_ptr();
+                    w.run(
+                        pool,
+                        &self.shape,
+                        x,
+                        &strides,
+                        zeros,
+                        output,
+                        epilogue,
+                        rest,
+                    )
+                }
                 Method::Offsets { b, offsets } => {
                     let window = Window::corners(&self.shape);
                     let rows = WindowRows::new(x, &strides, &window, x);

@@ -185,16 +185,67 @@ for_each_level! {
     }
 }
 
-/// `y = softmax(x)` over a row of `n` floats. A row of minus infinities gives NaN.
-///
-/// # Safety
-/// Both must be valid for `n` floats, and the same or apart; the processor must have `level`.
-pub unsafe fn softmax(level: Level, x: *const f32, y: *mut f32, n: usize) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        let greatest = max(level, x, n);
-        let total = exp_shifted(level, x, y, n, greatest);
-        scale(level, y, y, n, 1.0 / total);
+for_each_level! {
+    /// `y = softmax(x)` over a row of `n` floats. A row with NaN or of minus infinities gives NaN.
+    ///
+    /// # Safety
+    /// Both must be valid for `n` floats, and the same or apart; the processor must have `level`.
+    pub unsafe fn softmax<S>(x: *const f32, y: *mut f32, n: usize) {
+        // NaN may hide from the maximum: it comes back in the sum.
+        let lowest = S::splat(f32::NEG_INFINITY);
+        let mut top = [lowest; 4];
+        let mut i = 0;
+        while i + 4 * S::LANES <= n {
+            for (j, t) in top.iter_mut().enumerate() {
+                *t = S::max(*t, S::load(x.add(i + j * S::LANES)));
+            }
+            i += 4 * S::LANES;
+        }
+        while i + S::LANES <= n {
+            top[0] = S::max(top[0], S::load(x.add(i)));
+            i += S::LANES;
+        }
+        let mut greatest =
+            S::greatest_number(S::max(S::max(top[0], top[1]), S::max(top[2], top[3])));
+        while i < n {
+            greatest = greatest.max(*x.add(i));
+            i += 1;
+        }
+        let shift = S::splat(greatest);
+        let mut acc = [S::zero(); 4];
+        i = 0;
+        while i + 4 * S::LANES <= n {
+            for (j, a) in acc.iter_mut().enumerate() {
+                let at = i + j * S::LANES;
+                let e = vecmath::exp::<S>(S::sub(S::load(x.add(at)), shift));
+                S::store(y.add(at), e);
+                *a = S::add(*a, e);
+            }
+            i += 4 * S::LANES;
+        }
+        while i + S::LANES <= n {
+            let e = vecmath::exp::<S>(S::sub(S::load(x.add(i)), shift));
+            S::store(y.add(i), e);
+            acc[0] = S::add(acc[0], e);
+            i += S::LANES;
+        }
+        if i < n {
+            let rest = n - i;
+            let e = vecmath::exp::<S>(S::sub(S::load_n(x.add(i), rest), shift));
+            S::store_n(y.add(i), e, rest);
+            acc[1] = S::add(acc[1], S::load_n(y.add(i), rest));
+        }
+        let total = S::sum(S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3])));
+        let factor = S::splat(1.0 / total);
+        i = 0;
+        while i + S::LANES <= n {
+            S::store(y.add(i), S::mul(S::load(y.add(i)), factor));
+            i += S::LANES;
+        }
+        if i < n {
+            let rest = n - i;
+            S::store_n(y.add(i), S::mul(S::load_n(y.add(i), rest), factor), rest);
+        }
     }
 }
 
@@ -328,6 +379,19 @@ mod tests {
                         .collect();
                     assert_close(&y, &want, 1e-5);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_of_a_row_with_nan_is_nan() {
+        for level in Level::ALL.into_iter().filter(|l| l.is_available()) {
+            for at in [0, 5, 17, 39, 80] {
+                let mut x = [1.0_f32; 81];
+                x[at] = f32::NAN;
+                // SAFETY: 81 floats; the level is available.
+                unsafe { softmax(level, x.as_ptr(), x.as_mut_ptr(), 81) };
+                assert!(x.iter().all(|v| v.is_nan()), "{level:?} {at}");
             }
         }
     }

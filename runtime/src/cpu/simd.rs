@@ -98,6 +98,24 @@ pub(crate) trait Simd: Copy + 'static {
         }
         lanes[0]
     }
+    /// The greatest lane; anything if one is NaN.
+    #[inline(always)]
+    unsafe fn greatest_number(v: Self::V) -> f32 {
+        // SAFETY: as the caller promises.
+        let mut lanes = unsafe { Self::to_array(v) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = if lanes[i] > lanes[i + half] {
+                    lanes[i]
+                } else {
+                    lanes[i + half]
+                };
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
     /// The greatest lane; NaN if any is.
     #[inline(always)]
     unsafe fn greatest(v: Self::V) -> f32 {
@@ -335,6 +353,10 @@ mod x86 {
             is_nan(a: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             select(m: __mmask16, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(m, b, a);
             scale2(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
+            greatest_number(v: __m512) -> f32 = {
+                let high = _mm512_extractf32x8_ps::<1>(v);
+                super::Avx2Fma::greatest_number(_mm256_max_ps(_mm512_castps512_ps256(v), high))
+            };
             sum(v: __m512) -> f32 = {
                 let high = _mm512_extractf32x8_ps::<1>(v);
                 super::Avx2Fma::sum(_mm256_add_ps(_mm512_castps512_ps256(v), high))
@@ -410,6 +432,11 @@ mod x86 {
                     _mm256_mul_ps(a, power_of_two(half)),
                     power_of_two(_mm256_sub_ps(n, half)),
                 )
+            };
+            greatest_number(v: __m256) -> f32 = {
+                let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
             };
             sum(v: __m256) -> f32 = {
                 let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));

@@ -296,28 +296,8 @@ impl Lines<'_> {
                     worker,
                 });
             }
-            for w in 0..width {
-                let from = y.add(w * y_step);
-                match self.output {
-                    Output::Rows { .. } => break,
-                    Output::Columns {
-                        data,
-                        plane,
-                        image_stride,
-                        column_stride,
-                    } => {
-                        let at = (row + w) / plane * image_stride + (row + w) % plane;
-                        for c in 0..n_channels {
-                            *data.add(at + c * column_stride) = *from.add(c);
-                        }
-                    }
-                    Output::Grid {
-                        data, node_stride, ..
-                    } => {
-                        let to = data.add(self.output.node(row + w) * node_stride);
-                        std::ptr::copy_nonoverlapping(from, to, n_channels);
-                    }
-                }
+            if !matches!(self.output, Output::Rows { .. }) {
+                self.output.place_rows(row, width, 0, n_channels, y, y_step);
             }
         }
     }

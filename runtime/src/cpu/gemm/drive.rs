@@ -91,6 +91,51 @@ pub enum Output {
 unsafe impl Sync for Output {}
 
 impl Output {
+    /// Copies rows to where they belong.
+    ///
+    /// # Safety
+    /// `from` must hold the rows; the output must have room for them.
+    pub(crate) unsafe fn place_rows(
+        &self,
+        row: usize,
+        n_rows: usize,
+        column: usize,
+        n_columns: usize,
+        from: *const f32,
+        stride: usize,
+    ) {
+        for i in 0..n_rows {
+            // SAFETY: as the caller promises.
+            unsafe {
+                let from = from.add(i * stride);
+                match *self {
+                    Output::Rows { data, row_stride } => {
+                        let to = data.add((row + i) * row_stride + column);
+                        std::ptr::copy_nonoverlapping(from, to, n_columns);
+                    }
+                    Output::Columns {
+                        data,
+                        plane,
+                        image_stride,
+                        column_stride,
+                    } => {
+                        let at = (row + i) / plane * image_stride + (row + i) % plane;
+                        let to = data.add(at + column * column_stride);
+                        for n in 0..n_columns {
+                            *to.add(n * column_stride) = *from.add(n);
+                        }
+                    }
+                    Output::Grid {
+                        data, node_stride, ..
+                    } => {
+                        let to = data.add(self.node(row + i) * node_stride + column);
+                        std::ptr::copy_nonoverlapping(from, to, n_columns);
+                    }
+                }
+            }
+        }
+    }
+
     /// The node of a row of a grid; elsewhere the row itself.
     pub(crate) fn node(&self, row: usize) -> usize {
         let Output::Grid {
@@ -321,20 +366,10 @@ impl<R: Rows> Product<'_, R> {
                     self.place_rows(column, node_stride, row, n_rows, panel, c, worker);
                 }
                 Output::Rows { .. } => self.finish(row, n_rows, panel, c, c_stride, worker),
-                Output::Columns {
-                    data,
-                    plane,
-                    image_stride,
-                    column_stride,
-                } => {
+                Output::Columns { .. } => {
                     self.finish(row, n_rows, panel, c, c_stride, worker);
-                    for i in 0..n_rows {
-                        let (image, p) = ((row + i) / plane, (row + i) % plane);
-                        let to = data.add(image * image_stride + p + column * column_stride);
-                        for n in 0..panel.n_columns {
-                            *to.add(n * column_stride) = *c.add(i * c_stride + n);
-                        }
-                    }
+                    self.output
+                        .place_rows(row, n_rows, column, panel.n_columns, c, c_stride);
                 }
             }
         }

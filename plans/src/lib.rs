@@ -9,6 +9,10 @@ pub mod dot;
 pub mod dtype;
 pub mod file;
 pub mod flow;
+#[cfg(feature = "json")]
+pub mod json;
+#[cfg(feature = "picture")]
+pub mod picture;
 pub mod plan;
 pub mod spec;
 pub mod stats;

@@ -270,6 +270,15 @@ fn epilogue(e: &Epilogue, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
+/// The lines about a kernel below its summary.
+#[cfg(feature = "json")]
+pub(crate) fn kernel_lines(spec: &KernelSpec) -> Vec<String> {
+    let mut lines = String::new();
+    // Writing to a string does not fail.
+    let _ = kernel(spec, &mut lines);
+    lines.lines().map(|line| line.trim().to_owned()).collect()
+}
+
 /// Everything that the summary leaves out.
 fn kernel(spec: &KernelSpec, out: &mut String) -> fmt::Result {
     match spec {

@@ -7,6 +7,7 @@ extern crate dlirc_plans as plans;
 mod file;
 mod forms;
 mod interleavings;
+mod pictures;
 mod random_plans;
 mod samples;
 mod specs;

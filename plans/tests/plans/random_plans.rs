@@ -1,9 +1,11 @@
 //! Random plans that are valid by construction.
 
-use crate::samples::{Sample, at, f32s, port, tape};
-use plans::spec::{MapInput, MapSpec};
+use crate::samples::{self, Sample, at, f32s, port, tape};
+use plans::spec::{MapInput, MapSpec, WindowFold};
 use plans::tape::{BinaryFn, Reg, TapeOp};
-use plans::{ArenaKind, Arg, BUFFER_ALIGN, BufferIndex, DType, KernelSpec, Place, StepIndex};
+use plans::{
+    ArenaKind, Arg, BUFFER_ALIGN, BufferIndex, DType, KernelSpec, Place, StepIndex, WeightIndex,
+};
 use std::ops::Range;
 
 /// A few models of sums of earlier results, with memory reused as soon as it is dead, over one or
@@ -124,4 +126,139 @@ pub(crate) fn spoil(sample: &mut Sample, seed: u64) {
             offset: 0,
         };
     }
+}
+
+/// A step of a network: its operators, and a kernel from feature maps of `c` channels of 8 x 8, with
+/// or without a weight, to one more.
+fn layer(kind: usize, c: u64) -> (&'static str, KernelSpec, usize, Vec<u64>) {
+    let n = c * 64;
+    let flat = |inputs: usize| {
+        let mut ops: Vec<TapeOp> = (0..inputs as u16).map(TapeOp::Input).collect();
+        if inputs == 2 {
+            ops.push(TapeOp::Binary(BinaryFn::Add, Reg(0), Reg(1)));
+        }
+        KernelSpec::Map(MapSpec {
+            domain: vec![n],
+            inputs: vec![MapInput::affine(f32s(&[n])); inputs],
+            tape: tape(&ops),
+            outputs: vec![f32s(&[n])],
+        })
+    };
+    match kind {
+        0 => (
+            "Conv+BatchNormalization+Relu",
+            samples::conv_layer(c, false),
+            1,
+            vec![c, c, 3, 3],
+        ),
+        1 => (
+            "Conv+BatchNormalization+Add+Relu",
+            samples::conv_layer(c, true),
+            2,
+            vec![c, c, 3, 3],
+        ),
+        2 => (
+            "MaxPool",
+            samples::pool(1, c, WindowFold::Max, f32s(&[1, c, 8, 8])),
+            1,
+            vec![],
+        ),
+        3 => ("Add", flat(2), 2, vec![]),
+        4 => ("Softmax", samples::softmax(c, 64), 1, vec![]),
+        5 => ("Transpose", flat(1), 1, vec![]),
+        _ => ("Attention", samples::self_attention(c), 3, vec![]),
+    }
+}
+
+/// Networks with skips and branches, in memory that is reused, beside each other.
+pub(crate) fn networks(sizes: &[(&str, usize)]) -> Sample {
+    let mut s = Sample::new();
+    let all: Vec<u32> = (0..sizes.len() as u32).collect();
+    let io = s.arena(ArenaKind::Io, &all);
+    let scratch = s.arena(ArenaKind::Scratch, &all);
+    for (m, &(name, n)) in sizes.iter().enumerate() {
+        let mut random = crate::random(m as u64 + 3);
+        // What each step reads; 0 is the input. Channels grow by stages.
+        let mut kinds: Vec<(usize, Vec<usize>)> = vec![];
+        while kinds.len() < n {
+            let last = kinds.len();
+            match random(6) {
+                0 if last > 0 => {
+                    // Branches that meet again.
+                    let width = 2 + random(2);
+                    (0..width).for_each(|k| kinds.push(([0, 2, 5][k], vec![last])));
+                    for k in 1..width {
+                        let left = if k == 1 { last + 1 } else { kinds.len() };
+                        kinds.push((3, vec![left, last + k + 1]));
+                    }
+                }
+                1 => {
+                    kinds.push((5, vec![last]));
+                    kinds.push((5, vec![last]));
+                    kinds.push((6, vec![last + 1, last + 2, last]));
+                    kinds.push((3, vec![last + 3, last]));
+                }
+                2 => kinds.push((4, vec![last])),
+                _ => {
+                    kinds.push((0, vec![last]));
+                    kinds.push((1, vec![last + 1, last]));
+                }
+            }
+        }
+        kinds.truncate(n);
+        let c = 8 << m;
+        let bytes = c * 64 * 4;
+        let x = s.buffer(io, "pixels", bytes);
+        let y = s.buffer(io, "scores", bytes);
+        let mut last_use: Vec<usize> = (0..=n).collect();
+        for (i, (_, reads)) in kinds.iter().enumerate() {
+            reads.iter().for_each(|&r| last_use[r] = last_use[r].max(i));
+        }
+        let mut results = vec![x];
+        let mut live: Vec<(usize, u64)> = vec![];
+        for (i, (kind, reads)) in kinds.iter().enumerate() {
+            let out = if i + 1 == n {
+                y
+            } else {
+                live.retain(|&(r, _)| last_use[r] >= i);
+                live.sort_by_key(|&(_, offset)| offset);
+                let mut offset = 0;
+                for &(_, taken) in &live {
+                    if offset + bytes <= taken {
+                        break;
+                    }
+                    offset = taken + bytes;
+                }
+                live.push((i + 1, offset));
+                let name = format!("/stage{}/block{}/output_{i}", i / 40, i / 6);
+                s.buffer_at(scratch, &name, bytes, Some(offset))
+            };
+            let (label, spec, _, dims) = layer(*kind, c);
+            let mut places: Vec<_> = reads.iter().map(|&r| at(results[r])).collect();
+            if !dims.is_empty() {
+                let weight = if i < 12 {
+                    s.weight(&dims)
+                } else {
+                    Place::Weight(WeightIndex(0))
+                };
+                let shared = s.plan.weights.iter().position(|w| w.dims == dims);
+                let shared = shared.map_or(weight, |w| Place::Weight(WeightIndex(w as u32)));
+                places.insert(1, (if i < 12 { weight } else { shared }, 0));
+            }
+            places.push(at(out));
+            let step = s.step(label, spec, &places);
+            step.origin = label
+                .split('+')
+                .map(|op| format!("/stage{}/block{}/{}_{i}", i / 40, i / 6, op.to_lowercase()))
+                .collect();
+            results.push(out);
+        }
+        let dims = [1, c, 8, 8];
+        let inputs = vec![port("pixels", DType::F32, &dims, x)];
+        let outputs = vec![port("scores", DType::F32, &dims, y)];
+        let blocks: Vec<u32> = (0..n).step_by(25).map(|i| (n - i).min(25) as u32).collect();
+        s.finish_model(name, inputs, outputs, &blocks);
+    }
+    s.plan.warnings = vec!["the models share scratch memory and never run at once".into()];
+    s
 }

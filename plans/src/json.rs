@@ -1,0 +1,425 @@
+//! Plans as JSON for scripts.
+//!
+//! The schema is that of [`PlanJson`] and the types in it; fields may be added to it, and `schema`
+//! rises when one is removed or changes its meaning. Indices count from 0 in the list of the same
+//! name. Hashes are hexadecimal text.
+
+use crate::flow::{End, flows};
+use crate::plan::{ArenaKind, Place, Port};
+use crate::spec::Role;
+use crate::stats::{live_ranges, stats};
+use crate::validate::ValidPlan;
+use serde::Serialize;
+
+/// A plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanJson {
+    /// The version of this schema: 1.
+    pub schema: u32,
+    /// The version of the compiler.
+    pub compiler: String,
+    /// The target: `cpu`.
+    pub target: String,
+    /// The options that shaped the plan.
+    pub options: String,
+    /// What should not stay silent.
+    pub warnings: Vec<String>,
+    /// The data of all weights, in bytes.
+    pub weights_bytes: u64,
+    /// The models.
+    pub models: Vec<ModelJson>,
+    /// Regions of memory.
+    pub arenas: Vec<ArenaJson>,
+    /// Tensors in them.
+    pub buffers: Vec<BufferJson>,
+    /// Constants.
+    pub weights: Vec<WeightJson>,
+    /// Kernels.
+    pub kernels: Vec<KernelJson>,
+    /// Steps, those of a model side by side.
+    pub steps: Vec<StepJson>,
+    /// Units of preemption.
+    pub blocks: Vec<BlockJson>,
+    /// Which step computes what another one reads.
+    pub flows: Vec<FlowJson>,
+    /// The steps of each class in numbers.
+    pub classes: Vec<ClassJson>,
+}
+
+/// A model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelJson {
+    /// Its name.
+    pub name: String,
+    /// The hash of graph and weights as imported.
+    pub hash: String,
+    /// What it takes.
+    pub inputs: Vec<PortJson>,
+    /// What it gives.
+    pub outputs: Vec<PortJson>,
+    /// Its first step.
+    pub first_step: u32,
+    /// The number of its steps.
+    pub n_steps: u32,
+    /// Nodes of the imported graph.
+    pub n_nodes: u32,
+    /// Operations; a multiply-add counts as 2.
+    pub flop: u64,
+    /// Bytes read and written by its steps.
+    pub bytes: u64,
+}
+
+/// An input or output.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortJson {
+    /// Its name.
+    pub name: String,
+    /// The element type: `f32`.
+    pub dtype: &'static str,
+    /// The dimensions, outermost first.
+    pub dims: Vec<u64>,
+    /// Where it lies.
+    pub buffer: u32,
+}
+
+/// A region of memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArenaJson {
+    /// The device: `cpu`.
+    pub device: String,
+    /// `io` for inputs and outputs, `scratch` for results in between.
+    pub kind: &'static str,
+    /// The models that use it; several never run at once.
+    pub models: Vec<u32>,
+    /// Its size in bytes.
+    pub planned_bytes: u64,
+    /// What its buffers would take side by side.
+    pub sum_bytes: u64,
+    /// The most bytes that are live at once.
+    pub live_bytes: u64,
+}
+
+/// A tensor in an arena.
+#[derive(Clone, Debug, Serialize)]
+pub struct BufferJson {
+    /// What it holds.
+    pub name: String,
+    /// The arena.
+    pub arena: u32,
+    /// Where it starts, in bytes.
+    pub offset: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The model.
+    pub model: u32,
+    /// The first and the last step at which it holds something; null if none uses it.
+    pub live: Option<(usize, usize)>,
+}
+
+/// A constant.
+#[derive(Clone, Debug, Serialize)]
+pub struct WeightJson {
+    /// Its content hash.
+    pub hash: String,
+    /// The element type.
+    pub dtype: &'static str,
+    /// The dimensions, outermost first.
+    pub dims: Vec<u64>,
+    /// Where it starts in the weights section.
+    pub offset: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelJson {
+    /// Its class.
+    pub class: &'static str,
+    /// What it computes and of what size, in a few words.
+    pub summary: String,
+    /// All of its spec, as lines of text for people.
+    pub spec: Vec<String>,
+}
+
+/// One launch.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepJson {
+    /// The operators that it computes.
+    pub label: String,
+    /// The kernel.
+    pub kernel: u32,
+    /// The kernel's arguments.
+    pub args: Vec<ArgJson>,
+    /// The model.
+    pub model: u32,
+    /// The device.
+    pub device: String,
+    /// Steps of a model in one lane run in order.
+    pub lane: u16,
+    /// Steps of other lanes that must have finished.
+    pub waits: Vec<u32>,
+    /// The nodes of the user's model that it stands for.
+    pub nodes: Vec<String>,
+    /// Operations; a multiply-add counts as 2.
+    pub flop: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+}
+
+/// An argument: of `buffer` and `weight`, one is there.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArgJson {
+    /// What it is to the kernel: `x`, `weight`, `out`.
+    pub name: &'static str,
+    /// `read`, `write` or `update`.
+    pub role: &'static str,
+    /// The element type.
+    pub dtype: &'static str,
+    /// The buffer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<u32>,
+    /// The weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Where it starts there, in bytes.
+    pub offset: u64,
+}
+
+/// Consecutive steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlockJson {
+    /// The model.
+    pub model: u32,
+    /// The first step.
+    pub first_step: u32,
+    /// The number of steps.
+    pub n_steps: u32,
+    /// Predicted nanoseconds; 0 if nothing was predicted.
+    pub predicted_ns: u64,
+    /// Measured nanoseconds.
+    pub measured_ns: Option<u64>,
+}
+
+/// Data that goes from one end to another.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlowJson {
+    /// Where it is written.
+    pub from: EndJson,
+    /// Where it is read.
+    pub to: EndJson,
+    /// Where it lies.
+    pub buffer: u32,
+}
+
+/// An end of a flow: `{"step": 3}`, or `{"input": [model, number]}`, or an output alike.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the variants name themselves")]
+pub enum EndJson {
+    Step(u32),
+    Input(u32, usize),
+    Output(u32, usize),
+}
+
+/// The steps of a class.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassJson {
+    /// The class.
+    pub class: &'static str,
+    /// Distinct kernels.
+    pub n_kernels: usize,
+    /// Steps.
+    pub n_steps: usize,
+    /// Operations.
+    pub flop: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+}
+
+/// The JSON text of a plan.
+pub fn json(plan: &ValidPlan) -> String {
+    // Text keys and finite numbers only: nothing that JSON lacks.
+    serde_json::to_string(&PlanJson::new(plan)).expect("the schema has no map and no other keys")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn ports(ports: &[Port]) -> Vec<PortJson> {
+    let port = |p: &Port| PortJson {
+        name: p.name.clone(),
+        dtype: p.dtype.name(),
+        dims: p.dims.clone(),
+        buffer: p.buffer.0,
+    };
+    ports.iter().map(port).collect()
+}
+
+impl From<End> for EndJson {
+    fn from(end: End) -> Self {
+        match end {
+            End::Input(model, n) => EndJson::Input(model.0, n),
+            End::Step(step) => EndJson::Step(step.0),
+            End::Output(model, n) => EndJson::Output(model.0, n),
+        }
+    }
+}
+
+impl PlanJson {
+    /// The JSON form of a plan.
+    pub fn new(plan: &ValidPlan) -> Self {
+        let stats = stats(plan);
+        let live = live_ranges(plan);
+        Self {
+            schema: 1,
+            compiler: plan.fingerprint.compiler.clone(),
+            target: plan.fingerprint.target.clone(),
+            options: plan.fingerprint.options.clone(),
+            warnings: plan.warnings.clone(),
+            weights_bytes: stats.weights_bytes,
+            models: plan
+                .models
+                .iter()
+                .zip(&plan.fingerprint.models)
+                .zip(&stats.models)
+                .map(|((m, hash), numbers)| ModelJson {
+                    name: m.name.clone(),
+                    hash: hex(hash),
+                    inputs: ports(&m.inputs),
+                    outputs: ports(&m.outputs),
+                    first_step: m.first_step.0,
+                    n_steps: m.n_steps,
+                    n_nodes: m.n_nodes,
+                    flop: numbers.flop,
+                    bytes: numbers.bytes,
+                })
+                .collect(),
+            arenas: plan
+                .arenas
+                .iter()
+                .zip(&stats.arenas)
+                .map(|(a, numbers)| ArenaJson {
+                    device: a.device.to_string(),
+                    kind: match a.kind {
+                        ArenaKind::Io => "io",
+                        ArenaKind::Scratch => "scratch",
+                    },
+                    models: a.models.iter().map(|m| m.0).collect(),
+                    planned_bytes: numbers.planned_bytes,
+                    sum_bytes: numbers.sum_bytes,
+                    live_bytes: numbers.live_bytes,
+                })
+                .collect(),
+            buffers: plan
+                .buffers
+                .iter()
+                .zip(live)
+                .map(|(b, live)| BufferJson {
+                    name: b.name.clone(),
+                    arena: b.arena.0,
+                    offset: b.offset,
+                    bytes: b.bytes,
+                    model: b.model.0,
+                    live: live.map(|range| (*range.start(), *range.end())),
+                })
+                .collect(),
+            weights: plan
+                .weights
+                .iter()
+                .map(|w| WeightJson {
+                    hash: hex(&w.hash),
+                    dtype: w.dtype.name(),
+                    dims: w.dims.clone(),
+                    offset: w.offset,
+                    bytes: w.bytes,
+                })
+                .collect(),
+            kernels: plan
+                .kernels
+                .iter()
+                .map(|k| KernelJson {
+                    class: k.class(),
+                    summary: k.summary(),
+                    spec: crate::text::kernel_lines(k),
+                })
+                .collect(),
+            steps: steps(plan),
+            blocks: plan
+                .blocks
+                .iter()
+                .map(|b| BlockJson {
+                    model: b.model.0,
+                    first_step: b.first_step.0,
+                    n_steps: b.n_steps,
+                    predicted_ns: b.predicted_ns,
+                    measured_ns: b.measured_ns,
+                })
+                .collect(),
+            flows: flows(plan)
+                .into_iter()
+                .map(|f| FlowJson {
+                    from: f.from.into(),
+                    to: f.to.into(),
+                    buffer: f.buffer.0,
+                })
+                .collect(),
+            classes: stats
+                .classes
+                .into_iter()
+                .map(|c| ClassJson {
+                    class: c.class,
+                    n_kernels: c.n_kernels,
+                    n_steps: c.n_steps,
+                    flop: c.flop,
+                    bytes: c.bytes,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn steps(plan: &ValidPlan) -> Vec<StepJson> {
+    let kernels: Vec<_> = plan.kernels.iter().map(|k| k.args()).collect();
+    plan.steps
+        .iter()
+        .map(|step| StepJson {
+            label: step.label.clone(),
+            kernel: step.kernel.0,
+            args: step
+                .args
+                .iter()
+                .zip(&kernels[step.kernel.index()])
+                .map(|(arg, spec)| {
+                    let (buffer, weight) = match arg.place {
+                        Place::Buffer(b) => (Some(b.0), None),
+                        Place::Weight(w) => (None, Some(w.0)),
+                    };
+                    ArgJson {
+                        name: spec.name,
+                        role: match spec.role {
+                            Role::Read => "read",
+                            Role::Write => "write",
+                            Role::Update => "update",
+                        },
+                        dtype: spec.dtype.name(),
+                        buffer,
+                        weight,
+                        offset: arg.offset,
+                    }
+                })
+                .collect(),
+            model: step.model.0,
+            device: step.device.to_string(),
+            lane: step.lane,
+            waits: step.waits.iter().map(|w| w.0).collect(),
+            nodes: step.origin.clone(),
+            flop: step.flop,
+            bytes_read: step.bytes_read,
+            bytes_written: step.bytes_written,
+        })
+        .collect()
+}

@@ -1,0 +1,122 @@
+//! A plan as one page that needs nothing else.
+
+use super::escaped;
+use super::layout::layout;
+use crate::json::{EndJson, PlanJson};
+use crate::validate::ValidPlan;
+use serde::Serialize;
+
+const STYLE: &str = include_str!("page.css");
+const BODY: &str = include_str!("page.html");
+const SCRIPT: &str = include_str!("page.js");
+
+/// What the page's script draws: the plan and where the parts of its graph go.
+#[derive(Serialize)]
+struct Page {
+    plan: PlanJson,
+    width: f64,
+    height: f64,
+    groups: Vec<(u32, [f64; 4])>,
+    nodes: Vec<NodeJson>,
+    edges: Vec<EdgeJson>,
+}
+
+#[derive(Serialize)]
+struct NodeJson {
+    end: EndJson,
+    title: String,
+    subtitle: String,
+    /// Left, top, width, height.
+    at: [f64; 4],
+}
+
+#[derive(Serialize)]
+struct EdgeJson {
+    from: usize,
+    to: usize,
+    /// The way as an SVG path.
+    path: String,
+    /// What it lies in: left, top, right, bottom.
+    bounds: [f64; 4],
+    /// The point of the arrow.
+    tip: (f64, f64),
+}
+
+/// To a tenth of a pixel.
+fn rounded(x: f64) -> f64 {
+    (x * 10.0).round() / 10.0
+}
+
+/// A page that shows a plan's graph with the operators of each step, memory over time, steps,
+/// kernels and models. It is one file, asks nothing of any network, and takes all names for text.
+pub fn html(plan: &ValidPlan) -> String {
+    let layout = layout(plan);
+    let page = Page {
+        plan: PlanJson::new(plan),
+        width: rounded(layout.width),
+        height: rounded(layout.height),
+        groups: layout
+            .groups
+            .iter()
+            .map(|g| (g.model.0, [g.x, g.y, g.width, g.height].map(rounded)))
+            .collect(),
+        nodes: layout
+            .nodes
+            .into_iter()
+            .map(|n| NodeJson {
+                end: n.end.into(),
+                at: [n.x - n.width / 2.0, n.y, n.width, n.height].map(rounded),
+                title: n.title,
+                subtitle: n.subtitle,
+            })
+            .collect(),
+        edges: layout
+            .edges
+            .into_iter()
+            .map(|e| {
+                let bounds = e.points.iter().fold(
+                    [f64::MAX, f64::MAX, f64::MIN, f64::MIN],
+                    |[x0, y0, x1, y1], &(x, y)| [x0.min(x), y0.min(y), x1.max(x), y1.max(y)],
+                );
+                EdgeJson {
+                    from: e.from,
+                    to: e.to,
+                    path: e.path(),
+                    bounds: bounds.map(rounded),
+                    tip: e
+                        .points
+                        .last()
+                        .map_or((0.0, 0.0), |&(x, y)| (rounded(x), rounded(y))),
+                }
+            })
+            .collect(),
+    };
+    let data = serde_json::to_string(&page).expect("the schema has no map and no other keys");
+    // Inside a script element, only these could end it or start a comment.
+    let data = data
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026");
+    let names: Vec<&str> = plan.models.iter().map(|m| m.name.as_str()).collect();
+    let title = escaped(&names.join(", "));
+    format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{title} · dlirc plan</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+{BODY}<script type="application/json" id="data">{data}</script>
+<script>
+{SCRIPT}</script>
+</body>
+</html>
+"#
+    )
+}

@@ -3,6 +3,8 @@
 //! Usage: `cpu_bench [FILTER]`. Prints, for one and two threads, the least time of several runs;
 //! `benches/ort_single_ops.py` prints ONNX Runtime's for the same names.
 
+#![allow(clippy::print_stdout, reason = "a table for people")]
+
 use dlirc_runtime::cpu::conv::{Conv, ConvShape, ConvTranspose, InputStrides};
 use dlirc_runtime::cpu::gemm::{Activation, Epilogue, Gemm, Output};
 use dlirc_runtime::cpu::level::Level;

@@ -24,6 +24,9 @@ const TILE: usize = 4;
 /// in the same sets of the first-level cache.
 const GAP: usize = 16;
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// Floats of transformed input in a block: with a panel of filters they fit into a second-level
 /// cache.
 const BLOCK_FLOATS: usize = 320 << 10;
@@ -134,6 +137,7 @@ unsafe fn output_points<S: Simd>(m: [S::V; 6]) -> [S::V; 4] {
 }
 
 for_each_level! {
+    #[allow(clippy::needless_range_loop, reason = "columns of an array of rows")]
     /// Transforms a tile whose 36 pixels are at `pixels`.
     ///
     /// # Safety
@@ -194,6 +198,7 @@ struct Target {
 }
 
 for_each_level! {
+    #[allow(clippy::needless_range_loop, reason = "columns of an array of rows")]
     /// Transforms 36 rows of products to pixels.
     ///
     /// # Safety
@@ -242,15 +247,27 @@ impl Winograd {
         let mut filters = Floats::zeros(POINTS * panels.n_floats());
         for p in 0..panels.count {
             let panel = panels.get(p);
-            for c in 0..shape.c_in {
-                for n in 0..panel.n_columns {
-                    // SAFETY: filter and channel exist; `filters` holds 36 panels for each.
-                    unsafe {
-                        let from = weights.add(((panel.column + n) * shape.c_in + c) * 9);
-                        let g = std::array::from_fn(|i| f64::from(*from.add(i)));
-                        let to = filters.as_mut_ptr().add(POINTS * panel.offset);
-                        for (point, v) in transform_filter(g).into_iter().enumerate() {
-                            *to.add((point * shape.c_in + c) * panel.width + n) = v as f32;
+            // Whole cache lines at a time: the 36 targets lie at equal, large distances.
+            for first in (0..panel.n_columns).step_by(LINE) {
+                let n = LINE.min(panel.n_columns - first);
+                for c in 0..shape.c_in {
+                    let mut lines = [[0.0_f32; LINE]; POINTS];
+                    for i in 0..n {
+                        let filter = (panel.column + first + i) * shape.c_in + c;
+                        // SAFETY: filter and channel exist.
+                        let g = unsafe {
+                            std::array::from_fn(|t| f64::from(*weights.add(filter * 9 + t)))
+                        };
+                        for (line, v) in lines.iter_mut().zip(transform_filter(g)) {
+                            line[i] = v as f32;
+                        }
+                    }
+                    for (point, line) in lines.iter().enumerate() {
+                        let at = (point * shape.c_in + c) * panel.width + first;
+                        // SAFETY: `filters` holds 36 points of every panel, channel and filter.
+                        unsafe {
+                            let to = filters.as_mut_ptr().add(POINTS * panel.offset + at);
+                            std::ptr::copy_nonoverlapping(line.as_ptr(), to, n);
                         }
                     }
                 }
@@ -467,7 +484,7 @@ impl Job<'_> {
         let [_, height, width] = s.output;
         let row = (image * height + line) * width + pixel;
         let bounds = e.activation.bounds();
-        let is_simple = e.scale == 1.0 && !(e.residual_last && !e.residual.is_null());
+        let is_simple = e.scale == 1.0 && (e.residual.is_null() || !e.residual_last);
         let bounds = bounds.filter(|_| is_simple);
         let (low, high) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let (y, y_pixel, y_line) = match self.output {

@@ -6,9 +6,18 @@ use crate::json::{EndJson, PlanJson};
 use crate::validate::ValidPlan;
 use serde::Serialize;
 
-const STYLE: &str = include_str!("page.css");
-const BODY: &str = include_str!("page.html");
-const SCRIPT: &str = include_str!("page.js");
+const STYLE: &str = include_str!("page/page.css");
+const BODY: &str = include_str!("page/page.html");
+
+/// The parts of the page's one script, in the order in which they build on each other.
+const SCRIPTS: [&str; 6] = [
+    include_str!("page/plan.js"),
+    include_str!("page/graph.js"),
+    include_str!("page/memory.js"),
+    include_str!("page/tables.js"),
+    include_str!("page/details.js"),
+    include_str!("page/controls.js"),
+];
 
 /// What the page's script draws: the plan and where the parts of its graph go.
 #[derive(Serialize)]
@@ -97,6 +106,7 @@ pub fn html(plan: &ValidPlan) -> String {
         .replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026");
+    let script = SCRIPTS.concat();
     let names: Vec<&str> = plan.models.iter().map(|m| m.name.as_str()).collect();
     let title = escaped(&names.join(", "));
     format!(
@@ -114,7 +124,10 @@ pub fn html(plan: &ValidPlan) -> String {
 <body>
 {BODY}<script type="application/json" id="data">{data}</script>
 <script>
-{SCRIPT}</script>
+"use strict";
+(() => {{
+{script}}})();
+</script>
 </body>
 </html>
 "#

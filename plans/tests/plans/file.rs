@@ -1,7 +1,7 @@
 //! Plan files: round trips, damage, and writes that fail.
 
 use crate::samples::{self, Sample};
-use crate::{random_plans, touch};
+use crate::{random_plans, touch, zoo};
 use plans::file::{self, FileError, SectionKind, WriteError};
 use plans::{KernelSpec, Plan, ValidPlan, WeightIndex, validate};
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn write(sample: &Sample, path: &Path) -> Result<(), WriteError> {
 /// The CRC-32 of the encoded plan. If this changes, so must the version of the plan's section.
 #[test]
 fn the_encoding_stays_as_it_is() {
-    let bytes = bytes(&samples::zoo());
+    let bytes = bytes(&zoo::zoo());
     let sections = file::sections(&bytes).unwrap();
     let meta = sections
         .iter()
@@ -38,7 +38,7 @@ const ENCODING: u32 = 0x56d3_73da;
 
 #[test]
 fn a_file_is_read_as_it_was_written() {
-    for sample in [samples::pair(), samples::zoo(), samples::chain(50, 10)] {
+    for sample in [samples::pair(), zoo::zoo(), samples::chain(50, 10)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("models.plan");
         write(&sample, &path).unwrap();
@@ -231,7 +231,7 @@ fn ten_thousand_damaged_files() {
         samples::mlp(),
         samples::branches(),
         samples::pair(),
-        samples::zoo(),
+        zoo::zoo(),
         samples::chain(30, 8),
     ]
     .into_iter()
@@ -287,7 +287,7 @@ fn ten_thousand_forged_plans() {
         samples::mlp(),
         samples::branches(),
         samples::pair(),
-        samples::zoo(),
+        zoo::zoo(),
     ]
     .iter()
     .map(bytes)
@@ -295,7 +295,7 @@ fn ten_thousand_forged_plans() {
     let mut random = crate::random(12);
     let (mut n_decoded, mut n_valid) = (0, 0);
     // Elsewhere it is shown that these stay inside.
-    let known: Vec<KernelSpec> = [samples::pair(), samples::zoo()]
+    let known: Vec<KernelSpec> = [samples::pair(), zoo::zoo()]
         .into_iter()
         .flat_map(|s| s.plan.kernels)
         .collect();

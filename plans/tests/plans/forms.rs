@@ -1,7 +1,7 @@
 //! Forms of a plan for people: golden files, and names that want to be something else.
 
-use crate::random_plans;
 use crate::samples::{self, Sample};
+use crate::{random_plans, zoo};
 use plans::flow::{End, flows};
 use plans::stats::stats;
 use plans::{ModelIndex, StepIndex, ValidPlan, validate};
@@ -42,7 +42,7 @@ pub(crate) fn golden(name: &str, text: &str) {
 fn text_forms() {
     golden("mlp.txt", &plans::text::text(&samples::mlp().plan));
     golden("pair.txt", &plans::text::text(&samples::pair().plan));
-    golden("zoo.txt", &plans::text::text(&samples::zoo().plan));
+    golden("zoo.txt", &plans::text::text(&zoo::zoo().plan));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn flows_lead_from_writers_to_readers() {
         ]
     );
     // An update takes the place of what it updates.
-    let zoo = valid(samples::zoo());
+    let zoo = valid(zoo::zoo());
     let scatter = zoo
         .steps
         .iter()

@@ -13,6 +13,7 @@ mod samples;
 mod specs;
 mod touch;
 mod validation;
+mod zoo;
 
 /// Random numbers below what is asked for, the same on every run.
 fn random(seed: u64) -> impl FnMut(usize) -> usize {

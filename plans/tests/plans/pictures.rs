@@ -1,7 +1,7 @@
 //! JSON, SVG and the page. The pictures are left in cargo's folder for tests' files, to be looked at.
 
 use crate::forms::{HOSTILE, golden, named, valid};
-use crate::{random_plans, samples};
+use crate::{random_plans, samples, zoo};
 use plans::{ValidPlan, json, picture};
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn medium() -> ValidPlan {
 fn pictures_to_look_at() {
     for (name, plan) in [
         ("pair", valid(samples::pair())),
-        ("zoo", valid(samples::zoo())),
+        ("zoo", valid(zoo::zoo())),
         ("networks", medium()),
         ("hostile", named(HOSTILE)),
     ] {
@@ -113,7 +113,7 @@ fn the_page_asks_nothing_of_a_network() {
 
 #[test]
 fn nodes_do_not_overlap() {
-    for plan in [valid(samples::zoo()), medium()] {
+    for plan in [valid(zoo::zoo()), medium()] {
         let page = picture::html(&plan);
         let start = page.find("id=\"data\">").unwrap() + 10;
         let end = start + page[start..].find("</script>").unwrap();

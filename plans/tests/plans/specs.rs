@@ -1,7 +1,8 @@
 //! Specs that make sense, and such that do not.
 
-use crate::samples::{bias_relu, dense, f32s, kernels, operand, softmax, strided, tape};
+use crate::samples::{bias_relu, dense, f32s, operand, softmax, strided, tape};
 use crate::touch;
+use crate::zoo::kernels;
 use plans::spec::*;
 use plans::tape::{BinaryFn, Reg, Scalar, Tape, TapeOp, TapeScope, TapeStep, UnaryFn};
 use plans::{DType, KernelSpec};

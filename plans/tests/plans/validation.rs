@@ -1,6 +1,7 @@
 //! Plans that are refused, and why.
 
 use crate::samples::{self, Sample};
+use crate::zoo;
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
 use plans::{
     ArenaIndex, ArenaKind, BufferIndex, DType, Device, KernelIndex, KernelSpec, ModelIndex, Place,
@@ -38,7 +39,7 @@ fn samples_are_valid() {
         samples::mlp(),
         samples::branches(),
         samples::pair(),
-        samples::zoo(),
+        zoo::zoo(),
         samples::chain(5, 64),
     ] {
         assert_eq!(errors(sample.plan), []);
@@ -340,12 +341,7 @@ fn arguments() {
     );
     // A negative stride that starts too early.
     let early = |p: &mut Plan| p.steps[1].args[0].offset = 16;
-    refused(
-        samples::zoo,
-        early,
-        Code::Bounds,
-        At::Argument(StepIndex(1), 0),
-    );
+    refused(zoo::zoo, early, Code::Bounds, At::Argument(StepIndex(1), 0));
 }
 
 #[test]
@@ -404,11 +400,11 @@ fn reads_follow_writes() {
         At::Argument(StepIndex(1), 3),
     );
     // What is updated was never written.
-    let zoo = samples::zoo().plan;
+    let zoo = zoo::zoo().plan;
     let scatter = zoo.steps.iter().position(|s| s.label == "ScatterND");
     let scatter = scatter.unwrap();
     refused(
-        samples::zoo,
+        zoo::zoo,
         |p| {
             let fill = p.steps[scatter - 1].kernel;
             let KernelSpec::Map(map) = &mut p.kernels[fill.index()] else {

@@ -39,10 +39,11 @@ pub(crate) fn fold_windows<S: Clone>(
     start: S,
     mut fold: impl FnMut(&mut S, usize, f64),
 ) -> Result<Vec<S>, OpError> {
-    let x = f64::read(operand(inputs, 0)?)?;
+    let x = operand(inputs, 0)?;
+    let planes: usize = x.dims()[..2].iter().product();
+    let x = f64::read(x)?;
     let n_in: usize = geometry.input.iter().product();
     let n_out: usize = geometry.output.iter().product();
-    let planes = x.len().checked_div(n_in).unwrap_or(0);
     let mut states = vec![start; planes * n_out];
     geometry.visit(|o, _, i| {
         for plane in 0..planes {

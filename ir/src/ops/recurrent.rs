@@ -72,7 +72,7 @@ impl Weights<'_> {
     pub(crate) fn recur(&self, gates: std::ops::Range<usize>, h: &[f64]) -> Vec<f64> {
         let rows = gates.start * self.n..gates.end * self.n;
         let matrix = &self.recurrence[rows.start * self.n..rows.end * self.n];
-        affine(matrix, h, self.bias.get(rows))
+        affine(matrix, rows.len(), h, self.bias.get(rows))
     }
 
     /// Activation `i` of `v`, the sum of a gate, which is clipped.
@@ -86,14 +86,14 @@ impl Weights<'_> {
     }
 }
 
-/// `matrix * x + bias` of a row-major matrix.
-fn affine(matrix: &[f64], x: &[f64], bias: Option<&[f64]>) -> Vec<f64> {
-    let rows = matrix.chunks_exact(x.len().max(1)).enumerate();
-    rows.map(|(i, row)| {
-        let product: f64 = row.iter().zip(x).map(|(w, x)| w * x).sum();
+/// `matrix * x + bias` of a row-major matrix with so many rows.
+fn affine(matrix: &[f64], rows: usize, x: &[f64], bias: Option<&[f64]>) -> Vec<f64> {
+    let row = |i: usize| {
+        let weights = &matrix[i * x.len()..][..x.len()];
+        let product: f64 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
         bias.map_or(0.0, |b| b[i]) + product
-    })
-    .collect()
+    };
+    (0..rows).map(row).collect()
 }
 
 impl Settings<'_> {
@@ -258,6 +258,7 @@ pub(crate) fn eval_recurrent<C: Cell>(
                 let at_x = row(t, instance, steps, instances) * features;
                 let gates = affine(
                     input_weights,
+                    rows,
                     &x[at_x..at_x + features],
                     bias.map(|b| &b[..rows]),
                 );

@@ -1,3 +1,27 @@
 //! Tests of the whole, in one binary.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is a finding")]
+
 mod architecture;
+mod command_line;
+mod conformance;
+mod plan;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where builds go, and what tests make or need.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Says that the test that calls it did not test anything; the line is counted.
+fn skipped(why: &str) {
+    // Not by `println!`, which is shown for failed tests only.
+    let _ = writeln!(std::io::stdout(), "skipped: {why}");
+}

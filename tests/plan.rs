@@ -1,0 +1,35 @@
+//! Programs to plans in memory.
+
+use ir::Program;
+use passes::lower::{LowerOptions, lower};
+use plans::ValidPlan;
+use runtime::Loaded;
+
+/// A valid plan of an optimised program, and its weights section.
+pub(crate) fn lowered(program: &Program) -> Result<(ValidPlan, Vec<u8>), String> {
+    let options = LowerOptions {
+        target: "cpu".into(),
+        n_nodes: vec![0; program.graphs.len()],
+        hashes: vec![[0; 32]; program.graphs.len()],
+        compiler: "test".into(),
+        ..LowerOptions::default()
+    };
+    let lowered = lower(program, &options).map_err(|e| e.to_string())?;
+    let length = plans::file::weights_len(&lowered.plan);
+    let plan = plans::validate(lowered.plan, length).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().take(3).map(ToString::to_string).collect();
+        format!("INVALID PLAN: {}", errors.join("; "))
+    })?;
+    let mut section = vec![0; length as usize];
+    for (weight, data) in plan.weights.iter().zip(&lowered.weights) {
+        let start = weight.offset as usize;
+        section[start..start + data.len()].copy_from_slice(data);
+    }
+    Ok((plan, section))
+}
+
+/// The same, ready to bind.
+pub(crate) fn loaded(program: &Program) -> Result<Loaded, String> {
+    let (plan, section) = lowered(program)?;
+    Loaded::from_parts(plan.into_inner(), &section).map_err(|e| e.to_string())
+}

@@ -48,7 +48,7 @@ impl Engine {
         let pool = Pool::new(n_threads).map_err(BindError::Threads)?;
         let level = options.level.map_or_else(Level::detect, Level::or_lower);
         let plan = loaded.plan();
-        let mut binder = Binder::new(level, &pool);
+        let mut binder = Binder::new(level, pool.n_threads());
         let mut kernels: Vec<Box<dyn Execute>> = vec![];
         let mut needs = Needs::default();
         let mut known: BTreeMap<KernelKey, usize> = BTreeMap::new();
@@ -83,11 +83,12 @@ impl Engine {
                 .iter()
                 .map(|&(arg, w, offset)| {
                     let weight = &plan.weights[w.index()];
-                    let start = (weight.offset + offset) as usize;
+                    let at = weight.offset as usize;
                     exec::BoundWeight {
                         arg,
-                        id: (w, offset),
-                        data: &section[start..(weight.offset + weight.bytes) as usize],
+                        weight: w,
+                        data: &section[at..at + weight.bytes as usize],
+                        start: offset as usize,
                     }
                 })
                 .collect();

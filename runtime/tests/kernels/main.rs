@@ -10,3 +10,4 @@ mod plan;
 mod reference;
 mod row;
 mod seeded;
+mod window;

@@ -5,25 +5,46 @@ use super::contract::Contract;
 use super::error::Unsupported;
 use super::map::Map;
 use super::row::Row;
+use super::window::Window;
+use crate::cpu::conv::{Conv, ConvShape, ConvTranspose, InputStrides};
+use crate::cpu::gemm::Gemm;
 use crate::cpu::level::Level;
-use crate::cpu::pool::Pool;
+use plans::spec::{ContractSpec, Operand, Problem, WindowSpec};
 use plans::{KernelSpec, WeightIndex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A weight that a kernel is bound to.
 #[derive(Clone, Copy)]
 pub(crate) struct BoundWeight<'a> {
     /// Which of the kernel's arguments it is.
     pub(crate) arg: usize,
-    /// Which weight, and where in it the argument starts, in bytes.
-    pub(crate) id: (WeightIndex, u64),
-    /// Its data from there on.
+    pub(crate) weight: WeightIndex,
+    /// All its data.
     pub(crate) data: &'a [u8],
+    /// Where the argument starts in it, in bytes.
+    pub(crate) start: usize,
+}
+
+impl BoundWeight<'_> {
+    /// The argument's first element, of f32.
+    fn floats(&self) -> *const f32 {
+        self.data.as_ptr().wrapping_add(self.start).cast()
+    }
+
+    /// Whether packing so many elements is in proportion to the weight: a plan may ask for any
+    /// number of repeated ones.
+    fn is_worth_packing(&self, n_elements: Option<usize>) -> bool {
+        const FREE: usize = 1 << 20;
+        n_elements.is_some_and(|n| n <= FREE.saturating_add(self.data.len()))
+    }
 }
 
 /// The arguments of a kernel that are packed when they are weights.
 pub(crate) fn packed_args(spec: &KernelSpec) -> &'static [usize] {
     match spec {
         KernelSpec::Contract(_) => &[1],
+        KernelSpec::Window(spec) if spec.weight.is_some() => &[1],
         KernelSpec::Map(_)
         | KernelSpec::Row(_)
         | KernelSpec::Attention(_)
@@ -34,15 +55,20 @@ pub(crate) fn packed_args(spec: &KernelSpec) -> &'static [usize] {
     }
 }
 
-/// Prepares kernels; packs every weight once for each layout that is asked for.
-pub(crate) struct Binder<'a> {
+/// Prepares kernels.
+pub(crate) struct Binder {
     level: Level,
-    pool: &'a Pool,
+    n_threads: usize,
+    packs: Packs,
 }
 
-impl<'a> Binder<'a> {
-    pub(crate) fn new(level: Level, pool: &'a Pool) -> Self {
-        Self { level, pool }
+impl Binder {
+    pub(crate) fn new(level: Level, n_threads: usize) -> Self {
+        Self {
+            level,
+            n_threads,
+            packs: Packs::default(),
+        }
     }
 
     /// The kernel of `spec`, bound to the weights among its packed arguments.
@@ -51,16 +77,187 @@ impl<'a> Binder<'a> {
         spec: &KernelSpec,
         weights: &[BoundWeight<'_>],
     ) -> Result<Box<dyn Execute>, Unsupported> {
-        let _ = (
-            self.level,
-            self.pool,
-            weights.first().map(|w| (w.arg, w.id, w.data)),
-        );
+        let (level, n_threads, packs) = (self.level, self.n_threads, &mut self.packs);
+        let weight = |arg: usize| weights.iter().find(|w| w.arg == arg).copied();
         Ok(match spec {
             KernelSpec::Map(spec) => Box::new(Map::new(spec)?),
             KernelSpec::Row(spec) => Box::new(Row::new(spec)?),
-            KernelSpec::Contract(spec) => Box::new(Contract::new(spec)?),
+            KernelSpec::Contract(spec) => {
+                Box::new(Contract::new(spec, level, n_threads, weight(1), packs)?)
+            }
+            KernelSpec::Window(spec) => match depthwise(spec) {
+                Some(spec) => Box::new(Contract::new(&spec, level, n_threads, weight(1), packs)?),
+                None => Box::new(Window::new(spec, level)?),
+            },
             other => return Err(Unsupported(format!("class {}", other.class()))),
         })
+    }
+}
+
+/// A window with a weight as the convolution that it is: each channel a group.
+fn depthwise(spec: &WindowSpec) -> Option<ContractSpec> {
+    let weight = spec.weight.as_ref()?;
+    // Sums of integers are of another type there.
+    if !spec.prologue.is_identity() || !weight.dtype.is_float() {
+        return None;
+    }
+    let mut strides = weight.strides.clone();
+    strides.insert(1, 0);
+    Some(ContractSpec {
+        problem: Problem::Conv {
+            batch: spec.batch,
+            groups: spec.channels,
+            in_channels: 1,
+            out_channels: 1,
+            window: spec.window.clone(),
+            x: spec.x.clone(),
+            w: Operand {
+                dtype: weight.dtype,
+                strides,
+            },
+        },
+        epilogue: spec.epilogue.clone(),
+    })
+}
+
+/// A weight and where an operand starts in it, in elements.
+type Source = (WeightIndex, usize, isize);
+
+/// Packed weights: each once for every layout that is asked for.
+#[derive(Default)]
+pub(crate) struct Packs {
+    gemms: BTreeMap<(Source, [usize; 2], [isize; 2]), Arc<Gemm>>,
+    convs: Vec<(ConvKey, Arc<Conv>)>,
+    transposed: Vec<(ConvKey, Arc<ConvTranspose>)>,
+}
+
+#[derive(PartialEq)]
+struct ConvKey {
+    source: Source,
+    shape: ConvShape,
+    input: InputStrides,
+    strides: Vec<i64>,
+}
+
+impl Packs {
+    /// The matrix of `[k, n]` elements at `strides`, `start` elements after the argument's first;
+    /// `None` if it is out of proportion to the weight.
+    pub(super) fn gemm(
+        &mut self,
+        level: Level,
+        [k, n]: [usize; 2],
+        strides: [isize; 2],
+        start: isize,
+        weight: BoundWeight<'_>,
+    ) -> Option<Arc<Gemm>> {
+        if !weight.is_worth_packing(k.checked_mul(n)) {
+            return None;
+        }
+        let key = ((weight.weight, weight.start, start), [k, n], strides);
+        let gemm = self.gemms.entry(key).or_insert_with(|| {
+            // SAFETY: the matrix is part of the operand, whose reach a valid plan's weight holds.
+            let gemm = unsafe {
+                let b = weight.floats().offset(start);
+                Gemm::new(level, k, n, b, strides[0], strides[1])
+            };
+            Arc::new(gemm)
+        });
+        Some(Arc::clone(gemm))
+    }
+
+    /// A convolution whose weight `w` has these extents.
+    pub(super) fn conv(
+        &mut self,
+        level: Level,
+        shape: ConvShape,
+        input: InputStrides,
+        w: &Operand,
+        extents: &[u64],
+        weight: BoundWeight<'_>,
+    ) -> Option<Arc<Conv>> {
+        let key = ConvKey::new(weight, shape, input, w);
+        if let Some((_, conv)) = self.convs.iter().find(|(k, _)| *k == key) {
+            return Some(Arc::clone(conv));
+        }
+        let dense = DenseWeight::new(w, extents, weight)?;
+        // SAFETY: all elements are there, one after the other.
+        let conv = Arc::new(unsafe { Conv::new(level, shape, dense.floats(), input) });
+        self.convs.push((key, Arc::clone(&conv)));
+        Some(conv)
+    }
+
+    /// A transposed convolution whose weight `w` has these extents.
+    pub(super) fn conv_transpose(
+        &mut self,
+        level: Level,
+        shape: ConvShape,
+        input: InputStrides,
+        w: &Operand,
+        extents: &[u64],
+        weight: BoundWeight<'_>,
+    ) -> Option<Arc<ConvTranspose>> {
+        let key = ConvKey::new(weight, shape, input, w);
+        if let Some((_, conv)) = self.transposed.iter().find(|(k, _)| *k == key) {
+            return Some(Arc::clone(conv));
+        }
+        let dense = DenseWeight::new(w, extents, weight)?;
+        // SAFETY: as above.
+        let conv = Arc::new(unsafe { ConvTranspose::new(level, shape, dense.floats(), input) });
+        self.transposed.push((key, Arc::clone(&conv)));
+        Some(conv)
+    }
+}
+
+impl ConvKey {
+    fn new(weight: BoundWeight<'_>, shape: ConvShape, input: InputStrides, w: &Operand) -> Self {
+        Self {
+            source: (weight.weight, weight.start, 0),
+            shape,
+            input,
+            strides: w.strides.clone(),
+        }
+    }
+}
+
+/// The elements of a weight, row-major and without gaps.
+enum DenseWeight<'a> {
+    InPlace(BoundWeight<'a>),
+    Copy(Vec<f32>),
+}
+
+impl<'a> DenseWeight<'a> {
+    fn new(w: &Operand, extents: &[u64], weight: BoundWeight<'a>) -> Option<Self> {
+        let n = extents
+            .iter()
+            .try_fold(1usize, |n, &extent| n.checked_mul(extent as usize));
+        if !weight.is_worth_packing(n) {
+            return None;
+        }
+        let mut distance = 1;
+        let mut is_dense = true;
+        for (&extent, &stride) in extents.iter().zip(&w.strides).rev() {
+            is_dense &= extent == 1 || stride == distance;
+            distance *= extent as i64;
+        }
+        if is_dense {
+            return Some(DenseWeight::InPlace(weight));
+        }
+        let mut copy = Vec::with_capacity(n?);
+        let dims = super::geometry::dims(extents, &[&w.strides], |_| false);
+        let (mut positions, mut offsets) = (vec![0; dims.len()], vec![0]);
+        let mut walk = super::geometry::Walk::new(&dims, 0, &mut positions, &mut offsets);
+        for _ in 0..n? {
+            // SAFETY: the walk is at an element of the operand, whose reach the weight holds.
+            copy.push(unsafe { *weight.floats().offset(walk.offsets[0]) });
+            walk.advance();
+        }
+        Some(DenseWeight::Copy(copy))
+    }
+
+    fn floats(&self) -> *const f32 {
+        match self {
+            DenseWeight::InPlace(weight) => weight.floats(),
+            DenseWeight::Copy(copy) => copy.as_ptr(),
+        }
     }
 }

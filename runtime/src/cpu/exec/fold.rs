@@ -225,7 +225,7 @@ impl Fold {
 }
 
 /// The least and the greatest number of an integer type.
-fn bounds(dtype: DType) -> (i64, i64) {
+pub(crate) fn bounds(dtype: DType) -> (i64, i64) {
     match dtype {
         DType::I8 => (i8::MIN.into(), i8::MAX.into()),
         DType::I16 => (i16::MIN.into(), i16::MAX.into()),

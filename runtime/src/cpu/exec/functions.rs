@@ -1,8 +1,22 @@
 //! The scalar functions of tapes.
 
 use super::program::wrap;
+use crate::cpu::level::Level;
+use crate::cpu::vecmath;
 use plans::DType;
 use plans::tape::{BinaryFn, UnaryFn};
+
+/// The power of 1/2, which is not quite the square root.
+#[inline(always)]
+pub(crate) fn root(x: f32) -> f32 {
+    let root = x.sqrt();
+    let root = if x == 0.0 { 0.0 } else { root };
+    if x == f32::NEG_INFINITY {
+        f32::INFINITY
+    } else {
+        root
+    }
+}
 
 /// The lesser; NaN if either is NaN.
 #[inline(always)]
@@ -16,35 +30,42 @@ pub(crate) fn max_f32(x: f32, y: f32) -> f32 {
     if x > y || x.is_nan() { x } else { y }
 }
 
-/// `f` of each element, in place, for the functions that take more than a few instructions.
-pub(crate) fn unary_f32(f: UnaryFn, values: &mut [f32]) {
-    let g: fn(f32) -> f32 = match f {
-        UnaryFn::Exp => f32::exp,
-        UnaryFn::Log => f32::ln,
-        UnaryFn::Sin => f32::sin,
-        UnaryFn::Cos => f32::cos,
-        UnaryFn::Tan => f32::tan,
-        UnaryFn::Asin => f32::asin,
-        UnaryFn::Acos => f32::acos,
-        UnaryFn::Atan => f32::atan,
-        UnaryFn::Sinh => f32::sinh,
-        UnaryFn::Cosh => f32::cosh,
-        UnaryFn::Tanh => f32::tanh,
-        UnaryFn::Asinh => f32::asinh,
-        UnaryFn::Acosh => f32::acosh,
-        UnaryFn::Atanh => f32::atanh,
-        UnaryFn::Erf => |x| erf(x.into()) as f32,
-        UnaryFn::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
-        UnaryFn::Softplus => |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        _ => {
-            for x in values {
-                *x = unary_f64(f, (*x).into()) as f32;
-            }
-            return;
+/// `f` of each of `n` floats, for the functions that take more than a few instructions.
+///
+/// # Safety
+/// `x` and `y` are valid for `n` floats, and the same or apart; the processor has the level.
+pub(crate) unsafe fn unary_f32(level: Level, f: UnaryFn, x: *const f32, y: *mut f32, n: usize) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        match f {
+            UnaryFn::Exp => vecmath::exp_raw(level, x, y, n),
+            UnaryFn::Log => vecmath::log_raw(level, x, y, n),
+            UnaryFn::Sin => vecmath::sin_raw(level, x, y, n),
+            UnaryFn::Cos => vecmath::cos_raw(level, x, y, n),
+            UnaryFn::Tanh => vecmath::tanh_raw(level, x, y, n),
+            UnaryFn::Erf => vecmath::erf_raw(level, x, y, n),
+            UnaryFn::Sigmoid => vecmath::sigmoid_raw(level, x, y, n),
+            UnaryFn::Softplus => vecmath::softplus_raw(level, x, y, n),
+            UnaryFn::Tan => each(x, y, n, f32::tan),
+            UnaryFn::Asin => each(x, y, n, f32::asin),
+            UnaryFn::Acos => each(x, y, n, f32::acos),
+            UnaryFn::Atan => each(x, y, n, f32::atan),
+            UnaryFn::Sinh => each(x, y, n, f32::sinh),
+            UnaryFn::Cosh => each(x, y, n, f32::cosh),
+            UnaryFn::Asinh => each(x, y, n, f32::asinh),
+            UnaryFn::Acosh => each(x, y, n, f32::acosh),
+            UnaryFn::Atanh => each(x, y, n, f32::atanh),
+            _ => each(x, y, n, |x| unary_f64(f, x.into()) as f32),
         }
-    };
-    for x in values {
-        *x = g(*x);
+    }
+}
+
+/// # Safety
+/// `x` and `y` are valid for `n` floats.
+unsafe fn each(x: *const f32, y: *mut f32, n: usize, f: impl Fn(f32) -> f32) {
+    for i in 0..n {
+        // SAFETY: the caller's promise.
+        unsafe { y.add(i).write_unaligned(f(x.add(i).read_unaligned())) };
     }
 }
 
@@ -150,8 +171,6 @@ pub(crate) fn binary_f64(f: BinaryFn, x: f64, y: f64) -> f64 {
 /// `f` of two numbers, for the functions that take more than a few instructions.
 pub(crate) fn binary_f32(f: BinaryFn, x: f32, y: f32) -> f32 {
     match f {
-        BinaryFn::Pow if y == 3.0 => x * x * x,
-        BinaryFn::Pow if y == 0.5 && x >= 0.0 => x.sqrt(),
         BinaryFn::Pow => x.powf(y),
         _ => binary_f64(f, x.into(), y.into()) as f32,
     }
@@ -214,6 +233,15 @@ fn power(mut x: i64, mut n: u64) -> i64 {
         n >>= 1;
     }
     result
+}
+
+/// Wraps the lane of an integer to its type.
+///
+/// # Safety
+/// `lane` can be read and written.
+pub(crate) unsafe fn wrap_lane(lane: *mut i64, dtype: DType) {
+    // SAFETY: the caller's promise.
+    unsafe { lane.write(wrap(lane.read(), dtype)) };
 }
 
 /// `x` truncated toward zero and wrapped to the integer type `to`; NaN gives 0.

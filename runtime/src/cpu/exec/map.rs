@@ -27,7 +27,8 @@ pub(crate) enum Base {
 }
 
 impl Base {
-    fn pointer(self, cx: &Cx<'_>) -> *mut u8 {
+    /// Where that is in a run.
+    pub(crate) fn pointer(self, cx: &Cx<'_>) -> *mut u8 {
         match self {
             Base::Arg(n) => cx.args[n],
             // SAFETY: only kernels that asked for the region name places in it.
@@ -267,7 +268,7 @@ impl Map {
             output.strided.aim(frame, *result, area, at);
         }
         // SAFETY: registers that point out of the frame have whole chunks there.
-        unsafe { ops::run(cx.level, frame, area.n_chunks()) };
+        unsafe { ops::run(cx.level, frame, area.n_chunks(), cx.level) };
         for (n, (result, output)) in outputs() {
             // SAFETY: as above; the register holds the block.
             unsafe {

@@ -20,6 +20,7 @@ mod per_level;
 mod program;
 mod row;
 mod taps;
+mod window;
 
 use super::level::Level;
 use super::pool::Pool;

@@ -6,6 +6,7 @@
 use super::functions;
 use super::per_level::for_each_level;
 use super::program::{CHUNK, Code, Frame, Lane, Op, wrap};
+use crate::cpu::level::Level;
 use plans::DType;
 use plans::tape::{BinaryFn, UnaryFn};
 
@@ -103,8 +104,8 @@ for_each_level! {
     ///
     /// # Safety
     /// The frame was made for its program, every register that was pointed out of the frame has
-    /// `n_chunks` chunks there, and `n_chunks * CHUNK <= program.block`.
-    unsafe fn run(frame: &Frame<'_>, n_chunks: usize) {
+    /// `n_chunks` chunks there, `n_chunks * CHUNK <= program.block`, and `own` is the level.
+    unsafe fn run(frame: &Frame<'_>, n_chunks: usize, own: Level) {
         let program = frame.program;
         let pointers = frame.pointers();
         for op in &program.ops {
@@ -122,7 +123,7 @@ for_each_level! {
             unsafe {
                 let r = *pointers.add(usize::from(op.dst));
                 match op.code {
-                    Code::Unary(f, a) => unary(f, op, n, operand(a), r),
+                    Code::Unary(f, a) => unary(own, f, op, n, operand(a), r),
                     Code::Binary(f, a, b) => binary(f, op, n, operand(a), operand(b), r),
                     Code::Select(c, a, b) => {
                         let (c, a, b) = (operand(c), operand(a), operand(b));
@@ -141,11 +142,11 @@ for_each_level! {
 }
 
 #[inline(always)]
-unsafe fn unary(f: UnaryFn, op: &Op, n: usize, a: Operand, r: *mut u8) {
+unsafe fn unary(level: Level, f: UnaryFn, op: &Op, n: usize, a: Operand, r: *mut u8) {
     // SAFETY: the caller's promise is handed on.
     unsafe {
         match op.lane {
-            Lane::F32 => unary_f32(f, n, a, r),
+            Lane::F32 => unary_f32(level, f, n, a, r),
             Lane::F64 => match f {
                 UnaryFn::IsNan => map1::<f64, u8>(n, a, r, |x| u8::from(x.is_nan())),
                 UnaryFn::IsInf => map1::<f64, u8>(n, a, r, |x| u8::from(x.is_infinite())),
@@ -163,7 +164,7 @@ unsafe fn unary(f: UnaryFn, op: &Op, n: usize, a: Operand, r: *mut u8) {
 }
 
 #[inline(always)]
-unsafe fn unary_f32(f: UnaryFn, n: usize, a: Operand, r: *mut u8) {
+unsafe fn unary_f32(level: Level, f: UnaryFn, n: usize, a: Operand, r: *mut u8) {
     // SAFETY: the caller's promise is handed on.
     unsafe {
         match f {
@@ -185,9 +186,13 @@ unsafe fn unary_f32(f: UnaryFn, n: usize, a: Operand, r: *mut u8) {
             UnaryFn::Reciprocal => map1::<f32, f32>(n, a, r, |x| 1.0 / x),
             UnaryFn::IsNan => map1::<f32, u8>(n, a, r, |x| u8::from(x.is_nan())),
             UnaryFn::IsInf => map1::<f32, u8>(n, a, r, |x| u8::from(x.is_infinite())),
+            // Either operand and result have `n` chunks, or both have one.
+            _ if a.step != 0 || n == 1 => {
+                functions::unary_f32(level, f, a.at.cast(), r.cast(), n * CHUNK);
+            }
             _ => {
                 map1::<f32, f32>(n, a, r, |x| x);
-                functions::unary_f32(f, std::slice::from_raw_parts_mut(r.cast(), n * CHUNK));
+                functions::unary_f32(level, f, r.cast(), r.cast(), n * CHUNK);
             }
         }
     }
@@ -288,6 +293,18 @@ unsafe fn binary_f32(f: BinaryFn, n: usize, a: Operand, b: Operand, r: *mut u8) 
             BinaryFn::Div => map2::<f32, f32>(n, a, b, r, |x, y| x / y),
             BinaryFn::Min => map2::<f32, f32>(n, a, b, r, functions::min_f32),
             BinaryFn::Max => map2::<f32, f32>(n, a, b, r, functions::max_f32),
+            BinaryFn::Pow if b.step == 0 => {
+                let exponent = read::<f32>(b, 0)[0];
+                if exponent == 3.0 {
+                    map1::<f32, f32>(n, a, r, |x| x * x * x);
+                } else if exponent == 0.5 {
+                    map1::<f32, f32>(n, a, r, functions::root);
+                } else if exponent == -0.5 {
+                    map1::<f32, f32>(n, a, r, |x| 1.0 / functions::root(x));
+                } else {
+                    map1::<f32, f32>(n, a, r, |x| x.powf(exponent));
+                }
+            }
             BinaryFn::Eq => map2::<f32, u8>(n, a, b, r, |x, y| u8::from(x == y)),
             BinaryFn::Lt => map2::<f32, u8>(n, a, b, r, |x, y| u8::from(x < y)),
             BinaryFn::Le => map2::<f32, u8>(n, a, b, r, |x, y| u8::from(x <= y)),

@@ -399,7 +399,7 @@ impl Rows<'_> {
                 }
             }
             // SAFETY: every register has room for the chunks of `n` rows.
-            unsafe { ops::run(self.cx.level, frame, n.div_ceil(CHUNK)) };
+            unsafe { ops::run(self.cx.level, frame, n.div_ceil(CHUNK), self.cx.level) };
             for (k, result) in program.results.iter().enumerate() {
                 let register = &program.registers[usize::from(result.reg)];
                 let size = register.lane.size();
@@ -468,7 +468,7 @@ impl Rows<'_> {
             unsafe {
                 block.load(frame);
                 block.aim(stage, frame);
-                ops::run(self.cx.level, frame, area.n_chunks());
+                ops::run(self.cx.level, frame, area.n_chunks(), self.cx.level);
                 match stage.fold {
                     Some(fold) => block.fold(fold, frame, self.state, [n_rows, n_columns]),
                     None => block.store(frame),

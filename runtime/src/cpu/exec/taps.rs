@@ -169,22 +169,50 @@ impl Taps {
 
     /// For output `o` along dimension `d`: how many taps lie within `before` positions before the
     /// input's first and `after` behind its last.
-    pub(crate) fn n_inside(&self, d: usize, o: usize, before: i64, after: i64) -> usize {
+    fn n_inside(&self, d: usize, o: usize, before: i64, after: i64) -> usize {
         let start = o as i64 * self.strides[d] - self.pads[d];
         (0..self.kernel[d])
             .filter(|t| (-before..self.input[d] + after).contains(&(start + t * self.dilations[d])))
             .count()
     }
 
-    /// The position along dimension `d` of row `row` of outputs.
-    pub(crate) fn row_position(&self, row: usize, d: usize) -> usize {
-        let inside: i64 = self.output[d + 1..self.rank() - 1].iter().product();
-        (row as i64 / inside % self.output[d]) as usize
+    /// For every output of row `row`: how many taps lie inside of the input, counting padding of
+    /// `pads_end` after it and all padding before it if there is such a list.
+    pub(crate) fn count_inside(&self, row: usize, pads_end: Option<&[i64]>, counts: &mut [f64]) {
+        let inside = |d: usize, o: usize| {
+            let (before, after) = pads_end.map_or((0, 0), |ends| (self.pads[d], ends[d]));
+            self.n_inside(d, o, before, after)
+        };
+        let inner = self.rank() - 1;
+        let mut rest = row as i64;
+        let mut outer = 1;
+        for d in (0..inner).rev() {
+            outer *= inside(d, (rest % self.output[d]) as usize);
+            rest /= self.output[d];
+        }
+        for (o, count) in counts.iter_mut().enumerate() {
+            *count = (outer * inside(inner, o)) as f64;
+        }
     }
 
-    /// Padding before dimension `d`.
-    pub(crate) fn pad(&self, d: usize) -> i64 {
-        self.pads[d]
+    /// The offset by `strides` of the input position that output `o` of row `row` meets with `tap`.
+    pub(crate) fn met(&self, row: usize, o: usize, tap: usize, strides: &[isize]) -> isize {
+        let (mut outputs, mut taps) = (row as i64, tap as i64);
+        let mut offset = 0;
+        for d in (0..self.rank()).rev() {
+            let output = if d + 1 == self.rank() {
+                o as i64
+            } else {
+                let output = outputs % self.output[d];
+                outputs /= self.output[d];
+                output
+            };
+            let position = output * self.strides[d] + (taps % self.kernel[d]) * self.dilations[d]
+                - self.pads[d];
+            taps /= self.kernel[d];
+            offset += position as isize * strides[d];
+        }
+        offset
     }
 }
 

@@ -6,11 +6,15 @@ use crate::pattern::{Sweep, sweep};
 use ir::infer::InferCx;
 use ir::ops::Reshape;
 use ir::patch::infer_node;
-use ir::{NodeId, Op, Program, Shape, Tensor, TensorType, ValueId};
+use ir::{Class, NodeId, Op, Program, Shape, Tensor, TensorType, ValueId};
 
 /// Results of more elements than this are computed only if they take no more room than what they
 /// are computed from.
 pub(super) const GROWTH_LIMIT: usize = 1 << 20;
+
+/// Views of constants of more elements than this stay: they cost nothing at run time, and a copy
+/// would be made here and written to the plan.
+const VIEW_LIMIT: usize = 1 << 24;
 
 /// Nodes of more operations than this are left to run time: reference evaluation is slow.
 const WORK_LIMIT: u64 = 1 << 31;
@@ -22,7 +26,7 @@ const WORK_LIMIT: u64 = 1 << 31;
 /// Before: `%1 = Shape(%0)`, `%2 = Gather(%1, w0)`, `%3 = Concat(w1, %2)`, `%4 = Reshape(%0, %3)`.
 /// After: `%4 = Reshape(%0, w2)`; a dimension that is not known is 0 or -1 in `w2`.
 ///
-/// Refused: a result that is far bigger than what it is computed from.
+/// Refused: a result that is far bigger than what it is computed from, and views of big constants.
 pub fn fold_constants(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Changed, PassError> {
     let mut contents = Contents::new();
     sweep(program, cx, |s, node| fold(s, node, &mut contents))
@@ -111,6 +115,9 @@ fn too_big(s: &Sweep<'_, '_, '_>, node: NodeId, types: &[TensorType]) -> Option<
         return Some(format!("it takes {} operations", work.flop));
     }
     let n_elements: usize = types.iter().filter_map(|t| t.shape.n_elements()).sum();
+    if n_elements > VIEW_LIMIT && s.op(node).class() == Class::View {
+        return Some(format!("a view of {n_elements} elements costs nothing at run time"));
+    }
     let freed: usize = inputs
         .iter()
         .flatten()

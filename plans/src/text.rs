@@ -22,9 +22,9 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     let fingerprint = &plan.fingerprint;
     writeln!(
         out,
-        "plan for {}, by dlirc {}",
+        "plan for {}, by {}",
         name(&fingerprint.target),
-        name(&fingerprint.compiler)
+        fingerprint.compiler.escape_debug()
     )?;
     writeln!(out, "options {}", name(&fingerprint.options))?;
     for warning in &plan.warnings {

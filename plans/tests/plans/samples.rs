@@ -62,7 +62,7 @@ pub(crate) fn bias_relu() -> Tape {
 fn empty_plan() -> Plan {
     Plan {
         fingerprint: Fingerprint {
-            compiler: "0.1.0".into(),
+            compiler: "dlirc 0.1.0".into(),
             target: "cpu".into(),
             models: vec![],
             options: "level=2".into(),

@@ -58,8 +58,7 @@ const arenaInfo = (tab) => {
 };
 document.querySelectorAll("#tabs button").forEach((b) => { b.onclick = () => showTab(b.dataset.tab); });
 $("arena").append(...plan.arenas.map((a, i) => el("option", { value: i }, "arena " + i + ": " + (a.kind === "io" ? "inputs, outputs" : "scratch") + (a.models.length === 1 ? " of " + cut(plan.models[a.models[0]].name, 20) : ""))));
-$("arena").value = arena;
-$("arena").onchange = () => { arena = Number($("arena").value); arenaInfo(); drawMemory(); };
+$("arena").onchange = () => showArena(Number($("arena").value));
 $("divider").addEventListener("pointerdown", (e) => {
   const divider = $("divider");
   divider.setPointerCapture(e.pointerId);
@@ -90,6 +89,7 @@ dark.addEventListener("change", () => { readTheme(); redraw(); });
 readTheme();
 showModels();
 showDetails();
+showArena(arena);
 showTab("memory");
 let started = false;
 new ResizeObserver(() => { if (!started && graphCanvas.clientWidth) { started = true; start(); open(); } redraw(); }).observe(graphCanvas);

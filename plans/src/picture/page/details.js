@@ -6,7 +6,8 @@ const portTable = (title, ports) => el("table", {},
 const go = (text, onclick) => el("a", { className: "go", href: "#", onclick: (e) => { e.preventDefault(); onclick(); } }, text);
 const stepLink = (i) => go(i + " " + cut(plan.steps[i].label, 40), () => choose({ step: i }, { reveal: true }));
 const bufferLink = (i) => go(cut(plan.buffers[i].name || "b" + i, 48), () => {
-  arena = plan.buffers[i].arena; $("arena").value = arena; choose({ buffer: i }); arenaInfo();
+  if (arena !== plan.buffers[i].arena) showArena(plan.buffers[i].arena);
+  choose({ buffer: i });
 });
 const showModels = () => {
   const container = $("models");
@@ -102,13 +103,13 @@ const overview = () => {
   const most = Math.max(1, ...plan.arenas.map((a) => a.sum_bytes));
   return [
     el("h1", {}, count(plan.models.length, "model") + " in one plan"),
-    el("div", { className: "by" }, "for " + plan.target + ", by dlirc " + plan.compiler),
+    el("div", { className: "by" }, "for " + plan.target + ", by " + plan.compiler),
     plan.warnings.map((w) => el("div", { className: "warning" }, w)),
     heading("Models"),
     el("ul", { className: "list" }, plan.models.map((m, i) => el("li", {}, el("span", {}, el("span", { className: "swatch", style: { background: "var(--m" + (i % 8) + ")" } }), m.name), el("span", { className: "soft" }, m.n_nodes + " nodes → " + count(m.n_steps, "step"))))),
     heading("Memory"),
     plan.arenas.map((a, i) => el("div", {},
-      el("div", {}, go("arena " + i, () => { arena = i; $("arena").value = i; arenaInfo(); showTab("memory"); redraw(); }), el("span", { className: "soft" }, " " + (a.kind === "io" ? "inputs and outputs" : "scratch") + (a.models.length > 1 ? ", " + a.models.length + " models in turns" : ""))),
+      el("div", {}, go("arena " + i, () => { showArena(i); showTab("memory"); }), el("span", { className: "soft" }, " " + (a.kind === "io" ? "inputs and outputs" : "scratch") + (a.models.length > 1 ? ", " + a.models.length + " models in turns" : ""))),
       el("div", { className: "soft" }, size(a.planned_bytes) + " planned · " + size(a.live_bytes) + " at least · " + size(a.sum_bytes) + " side by side"),
       el("div", { className: "bar" }, el("div", { style: { width: a.planned_bytes / most * 100 + "%", background: "var(--accent)" } })))),
     el("div", { className: "soft" }, size(plan.weights_bytes) + " of weights in " + count(plan.weights.length, "tensor")),

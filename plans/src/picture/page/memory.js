@@ -80,7 +80,7 @@ const drawMemory = prepare(memoryCanvas, (c, w, h) => {
     if (lit) { c.strokeStyle = theme.ink; c.lineWidth = 1.6; c.strokeRect(x0 + 0.5, y0 + 0.5, Math.max(1, bw - 1), Math.max(1, bh - 1)); }
     if (bh > 13) {
       const from = Math.max(x0, edge.left) + 4, room = Math.min(x1, w - edge.right) - from - 5;
-      if (room > 40) { c.save(); c.beginPath(); c.rect(from, y0, room, bh); c.clip(); c.fillStyle = "#fff"; c.fillText(tail(b.name, Math.floor(room / 6.4)), from, (y0 + y1) / 2); c.restore(); }
+      if (room > 40) { c.save(); c.beginPath(); c.rect(from, y0, room, bh); c.clip(); c.fillStyle = "#fff"; c.fillText(tail(b.name.replace(/_output_\d+$/, ""), Math.floor(room / 6.4)), from, (y0 + y1) / 2); c.restore(); }
     }
   }
   // What is live, step by step.
@@ -118,6 +118,15 @@ const setTime = (first, last) => {
   const span = Math.min(nSteps, Math.max(4, last - first));
   first = Math.max(0, Math.min(first, nSteps - span));
   time_.first = first; time_.last = first + span;
+  drawMemory();
+};
+// An arena, over the steps of the models that it serves.
+const showArena = (a) => {
+  arena = a;
+  $("arena").value = a;
+  const models = (plan.arenas[a]?.models ?? []).map((m) => plan.models[m]).filter((m) => m.n_steps);
+  if (models.length) setTime(Math.min(...models.map((m) => m.first_step)), Math.max(...models.map((m) => m.first_step + m.n_steps)));
+  arenaInfo();
   drawMemory();
 };
 const revealInMemory = (step) => {

@@ -122,7 +122,9 @@ fn tiles<const N: usize>(
                 for i in i0..dims[inner].min(i0 + TILE) {
                     let row = to + i * own[inner];
                     for j in j0..dims[last].min(j0 + TILE) {
-                        let at = from.wrapping_add(i).wrapping_add(j.wrapping_mul(strides[last]));
+                        let at = from
+                            .wrapping_add(i)
+                            .wrapping_add(j.wrapping_mul(strides[last]));
                         data[(row + j) * N..][..N].copy_from_slice(&bytes[at * N..][..N]);
                     }
                 }
@@ -194,12 +196,21 @@ mod tests {
             let own = row_major_strides(&dims);
             let moved: Vec<usize> = perm.iter().map(|&p| dims[p]).collect();
             let strides: Vec<usize> = perm.iter().map(|&p| own[p]).collect();
-            for dtype in [crate::DType::U8, crate::DType::F16, crate::DType::F32, crate::DType::I64] {
+            for dtype in [
+                crate::DType::U8,
+                crate::DType::F16,
+                crate::DType::F32,
+                crate::DType::I64,
+            ] {
                 let values: Vec<f64> = (0..n).map(|i| (i % 251) as f64).collect();
                 let x = Tensor::from_f64(dtype, &dims, &values);
                 let by_tiles = tiled(&x, &moved, 0, &strides, 1).unwrap();
                 let by_runs = runs(&x, &moved, 1, offsets(&moved, &strides)).unwrap();
-                assert_eq!(by_tiles, by_runs.bytes().to_vec(), "{dims:?} {perm:?} {dtype}");
+                assert_eq!(
+                    by_tiles,
+                    by_runs.bytes().to_vec(),
+                    "{dims:?} {perm:?} {dtype}"
+                );
                 assert_eq!(strided(&x, &moved, 0, &strides).unwrap(), by_runs);
             }
         }

@@ -188,7 +188,8 @@ pub(crate) struct Grid {
 impl Grid {
     pub(crate) fn new(m: usize, panels: &Panels, n_threads: usize) -> Self {
         let mr = panels.tile_rows();
-        let macs = m.saturating_mul(panels.k).saturating_mul(panels.n);
+        // A few rows cost as much as one: B must be read all the same.
+        let macs = m.max(4).saturating_mul(panels.k).saturating_mul(panels.n);
         let wanted = if n_threads == 1 {
             1
         } else {

@@ -4,6 +4,7 @@ use super::Execute;
 use super::contract::Contract;
 use super::error::Unsupported;
 use super::map::Map;
+use super::recurrent::{self, Recurrent};
 use super::row::Row;
 use super::window::Window;
 use crate::cpu::conv::{Conv, ConvShape, ConvTranspose, InputStrides};
@@ -45,12 +46,12 @@ pub(crate) fn packed_args(spec: &KernelSpec) -> &'static [usize] {
     match spec {
         KernelSpec::Contract(_) => &[1],
         KernelSpec::Window(spec) if spec.weight.is_some() => &[1],
+        KernelSpec::Recurrent(spec) => recurrent::packed_args(spec),
         KernelSpec::Map(_)
         | KernelSpec::Row(_)
         | KernelSpec::Attention(_)
         | KernelSpec::Window(_)
         | KernelSpec::Movement(_)
-        | KernelSpec::Recurrent(_)
         | KernelSpec::Library(_) => &[],
     }
 }
@@ -89,6 +90,9 @@ impl Binder {
                 Some(spec) => Box::new(Contract::new(&spec, level, n_threads, weight(1), packs)?),
                 None => Box::new(Window::new(spec, level)?),
             },
+            KernelSpec::Recurrent(spec) => {
+                Box::new(Recurrent::new(spec, level, n_threads, weights)?)
+            }
             other => return Err(Unsupported(format!("class {}", other.class()))),
         })
     }
@@ -220,13 +224,13 @@ impl ConvKey {
 }
 
 /// The elements of a weight, row-major and without gaps.
-enum DenseWeight<'a> {
+pub(super) enum DenseWeight<'a> {
     InPlace(BoundWeight<'a>),
     Copy(Vec<f32>),
 }
 
 impl<'a> DenseWeight<'a> {
-    fn new(w: &Operand, extents: &[u64], weight: BoundWeight<'a>) -> Option<Self> {
+    pub(super) fn new(w: &Operand, extents: &[u64], weight: BoundWeight<'a>) -> Option<Self> {
         let n = extents
             .iter()
             .try_fold(1usize, |n, &extent| n.checked_mul(extent as usize));
@@ -254,7 +258,7 @@ impl<'a> DenseWeight<'a> {
         Some(DenseWeight::Copy(copy))
     }
 
-    fn floats(&self) -> *const f32 {
+    pub(super) fn floats(&self) -> *const f32 {
         match self {
             DenseWeight::InPlace(weight) => weight.floats(),
             DenseWeight::Copy(copy) => copy.as_ptr(),

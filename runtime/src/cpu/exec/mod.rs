@@ -18,7 +18,9 @@ mod map;
 mod ops;
 mod per_level;
 mod program;
+mod recurrent;
 mod row;
+mod staged;
 mod taps;
 mod window;
 

@@ -3,7 +3,7 @@
 use super::coverage::{Budget, Coverage, Exhausted};
 use super::error::{PlanErrorCode as Code, PlanPlace as At, Report};
 use super::order::{MAX_LANES, Order};
-use super::runs::{Runs, gcd, overlap};
+use super::runs::{Runs, gcd};
 use crate::plan::{ArenaIndex, BufferIndex, ModelIndex, Place, Plan, Step, StepIndex};
 use crate::spec::{ArgSpec, Role};
 use std::collections::BTreeMap;
@@ -211,7 +211,7 @@ impl Walk<'_> {
             if !counted
                 && other.arg != touch.arg
                 && other.arena == touch.arena
-                && overlap(&touch.placed.hull(), &other.placed.hull())
+                && !touch.placed.is_disjoint(&other.placed)
             {
                 self.report.add(
                     Code::Overlap,

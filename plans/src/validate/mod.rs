@@ -22,8 +22,8 @@ use std::ops::Deref;
 /// - every kernel spec passes [`KernelSpec::check`](crate::KernelSpec::check);
 /// - every argument lies in its tensor, starts at a multiple of its element size and is of the
 ///   tensor's type, and a tensor is used with one type only;
-/// - from the first to the last byte that an argument may write, no other argument of the step
-///   touches any;
+/// - no byte that an argument of a step may write is touched by another argument of the step, though
+///   what they touch may lie in turns: slices of one concatenation;
 /// - steps that touch a byte which one of them writes are ordered, by lane or by waits, and the
 ///   order of the list is such an order;
 /// - whatever a step reads was written in the same run, or is an input or a weight, and outputs

@@ -135,7 +135,7 @@ impl Runs {
     }
 }
 
-pub(super) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 

@@ -453,6 +453,36 @@ fn add_branches(s: &mut Sample, io: ArenaIndex, scratch: ArenaIndex) {
     s.finish_model("branches", inputs, outputs, &[4]);
 }
 
+/// A layer that reads the first half of the channels of a buffer and writes the second, of two
+/// images.
+pub(crate) fn growing() -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    let image = 8 * 8 * 4;
+    let x = s.buffer(io, "image", 2 * 4 * image);
+    let y = s.buffer(io, "features", 2 * 8 * image);
+    let both = s.buffer(scratch, "/concat", 2 * 8 * image);
+    let slice = || strided(&[8 * 64, 64, 1]);
+    let relu = |from: Operand, to: Operand, channels: u64| {
+        KernelSpec::Map(MapSpec {
+            domain: vec![2, channels, 64],
+            inputs: vec![MapInput::affine(from)],
+            tape: relu_of(&[TapeOp::Input(0)]),
+            outputs: vec![to],
+        })
+    };
+    let half = (Place::Buffer(both), 4 * image);
+    let dense = |channels| f32s(&[2, channels, 64]);
+    s.step("Relu", relu(dense(4), slice(), 4), &[at(x), at(both)]);
+    s.step("Relu", relu(slice(), slice(), 4), &[at(both), half]);
+    s.step("Relu", relu(dense(8), dense(8), 8), &[at(both), at(y)]);
+    let inputs = vec![port("image", DType::F32, &[2, 4, 8, 8], x)];
+    let outputs = vec![port("features", DType::F32, &[2, 8, 8, 8], y)];
+    s.finish_model("growing", inputs, outputs, &[3]);
+    s
+}
+
 /// A multilayer perceptron.
 pub(crate) fn mlp() -> Sample {
     let mut s = Sample::new();

@@ -38,6 +38,7 @@ fn samples_are_valid() {
     for sample in [
         samples::mlp(),
         samples::branches(),
+        samples::growing(),
         samples::pair(),
         zoo::zoo(),
         samples::chain(5, 64),
@@ -414,6 +415,40 @@ fn reads_follow_writes() {
         },
         Code::Unwritten,
         At::Argument(StepIndex(scatter as u32), 2),
+    );
+}
+
+#[test]
+fn a_step_writes_apart_from_what_it_reads() {
+    let image = 8 * 8 * 4;
+    let at = At::Argument(StepIndex(1), 1);
+    // One channel too early, and over what it reads.
+    refused(
+        samples::growing,
+        |p| p.steps[1].args[1].offset -= image,
+        Code::Overlap,
+        at,
+    );
+    refused(
+        samples::growing,
+        |p| p.steps[1].args[1].offset = 0,
+        Code::Overlap,
+        at,
+    );
+    // The second half stays as it is, and the first is read before it is written.
+    let at = At::Argument(StepIndex(2), 0);
+    refused(
+        samples::growing,
+        |p| p.steps[1].args[1] = p.steps[0].args[1],
+        Code::Unwritten,
+        at,
+    );
+    let at = At::Argument(StepIndex(1), 0);
+    refused(
+        samples::growing,
+        |p| p.steps[0].args[1].offset = 4 * image,
+        Code::Unwritten,
+        at,
     );
 }
 

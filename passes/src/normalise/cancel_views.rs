@@ -1,8 +1,10 @@
 //! Takes views together that undo one another.
 
+use super::canonical::views::sliced;
 use super::view_chain::{Chain, Rearrangement};
 use crate::manager::{Cause, Changed, PassCx, PassError};
 use crate::pattern::{Sweep, sweep};
+use ir::infer::normalize_axis;
 use ir::patch::{PatchError, infer_node};
 use ir::{Class, NodeId, Op, Program, ValueId};
 
@@ -15,12 +17,15 @@ const CHAIN_LIMIT: usize = 8;
 /// Before: `%1 = Transpose(%0)`, `%2 = Reshape(%1, w0)`, `%3 = Transpose(%2)`, where the reshape only
 /// adds a dimension of size 1. After: `%3 = Reshape(%0, w1)`.
 ///
+/// A slice that leaves nothing for the transpose before it to move is taken before it.
+///
 /// A view that others read too stays for them; the chain behind it is only skipped if that costs no
 /// transpose.
 pub fn cancel_views(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Changed, PassError> {
     sweep(program, cx, |s, node| match s.op(node) {
         Op::Reshape(_) | Op::Transpose(_) => rearrangement(s, node),
         Op::Expand(_) => expansion(s, node),
+        Op::Slice(_) => slice_of_transpose(s, node),
         op if op.class() == Class::Map || matches!(op, Op::MatMul(_)) => broadcast(s, node),
         _ => Ok(()),
     })
@@ -158,6 +163,45 @@ fn unknown_dims(
         }
         _ => Ok(()),
     }
+}
+
+/// `Slice(Transpose(x))` where all dimensions that the transpose moves are left with one element.
+fn slice_of_transpose(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
+    let Some(transpose) = s.input(node, 0).and_then(|v| s.def(v)) else {
+        return Ok(());
+    };
+    let (Op::Transpose(op), Some(x)) = (s.op(transpose).clone(), s.input(transpose, 0)) else {
+        return Ok(());
+    };
+    let perm = op.permutation(s.rank(x))?;
+    let Some(result) = s.dims(s.output(node)) else {
+        return Ok(());
+    };
+    let moved: Vec<usize> = (0..perm.len()).filter(|&i| result[i] != 1).map(|i| perm[i]).collect();
+    let lists: Option<Vec<Vec<i64>>> = (1..4).map(|i| s.ints(s.input(node, i)?)).collect();
+    let (Some(lists), true) = (lists, moved.is_sorted()) else {
+        return Ok(());
+    };
+    let [starts, ends, axes] = &lists[..] else {
+        return Ok(());
+    };
+    let steps = match s.input(node, 4) {
+        Some(v) => s.ints(v),
+        None => Some(vec![1; axes.len()]),
+    };
+    let Some(steps) = steps else {
+        return Ok(());
+    };
+    let cut = |i: usize| {
+        let axis = normalize_axis(axes[i], perm.len())?;
+        Ok((perm[axis], starts[i], ends[i], steps[i]))
+    };
+    let mut cuts = (0..axes.len()).map(cut).collect::<Result<Vec<_>, ir::OpError>>()?;
+    cuts.sort_unstable();
+    s.rewrite_pattern(&[transpose, node], s.output(node), |s| {
+        let y = sliced(s, x, &cuts)?;
+        s.reshaped(y, &result)
+    })
 }
 
 /// An expansion to what is there already is nothing; two are one.

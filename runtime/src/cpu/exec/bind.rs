@@ -90,6 +90,7 @@ impl Binder {
                 Some(spec) => Box::new(Contract::new(&spec, level, n_threads, weight(1), packs)?),
                 None => Box::new(Window::new(spec, level)?),
             },
+            KernelSpec::Attention(spec) => super::attention::bind(spec, level, n_threads)?,
             KernelSpec::Recurrent(spec) => {
                 Box::new(Recurrent::new(spec, level, n_threads, weights)?)
             }

@@ -7,6 +7,7 @@
 //! different positions never write the same place.
 
 mod access;
+mod attention;
 mod bind;
 mod block;
 mod contract;

@@ -1,9 +1,22 @@
 //! Programs to plans in memory.
 
 use ir::Program;
+use passes::PassCx;
 use passes::lower::{LowerOptions, lower};
 use plans::ValidPlan;
 use runtime::Loaded;
+
+/// Runs all passes, with the rules of programs checked after each.
+pub(crate) fn optimise(program: &mut Program) -> Result<(), String> {
+    let mut cx = PassCx::new(passes::Options {
+        verify: true,
+        ..passes::Options::default()
+    });
+    for &(phase, _) in passes::PIPELINE {
+        passes::manager::run(phase, program, &mut cx).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
 
 /// A valid plan of an optimised program, and its weights section.
 pub(crate) fn lowered(program: &Program) -> Result<(ValidPlan, Vec<u8>), String> {

@@ -177,7 +177,7 @@ impl OnnxError {
             }
             OnnxError::Tensor { source, .. } => tensor_help(source),
             OnnxError::Unsupported { .. } => {
-                Some("export the model with other operators, for an opset from 7 to 23")
+                Some("export the model with other operators, for an opset from 7 to 27")
             }
             OnnxError::Input {
                 source: InputError::NoShape,

@@ -3,7 +3,7 @@
 use ir::{DType, Tensor};
 use onnx::Source;
 use onnx::external::ExternalFiles;
-use onnx::proto::{ModelProto, TensorProto};
+use onnx::proto::{ModelProto, TensorProto, ValueInfoProto};
 use prost::Message;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,11 @@ use std::process::Command;
 pub(super) fn folder() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("DLIRC_ONNX_CASES") {
         let folder = PathBuf::from(folder);
-        assert!(folder.is_dir(), "DLIRC_ONNX_CASES names no folder: {}", folder.display());
+        assert!(
+            folder.is_dir(),
+            "DLIRC_ONNX_CASES names no folder: {}",
+            folder.display()
+        );
         return Some(folder);
     }
     let cases = Path::new("onnx/backend/test/data/node");
@@ -32,8 +36,9 @@ pub(super) fn folder() -> Option<PathBuf> {
 pub(super) fn list(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
     let names = entries.filter(|e| e.path().join("model.onnx").exists());
-    let mut names: Vec<String> =
-        names.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = names
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     assert!(!names.is_empty(), "no cases in {}", folder.display());
     names
@@ -54,23 +59,38 @@ impl Case {
         let source = Source::open(&folder.join("model.onnx")).unwrap();
         let model = onnx::parse(&source).unwrap();
         let graph = model.graph.as_ref().unwrap();
-        let read = |kind: &str, n: usize| {
-            let path = folder.join("test_data_set_0").join(format!("{kind}_{n}.pb"));
+        let read = |kind: &str, n: usize, info: &ValueInfoProto| {
+            if info.r#type.as_ref().is_none_or(|t| t.tensor_type.is_none()) {
+                return Err(format!("{kind} {n} is no tensor"));
+            }
+            let path = folder
+                .join("test_data_set_0")
+                .join(format!("{kind}_{n}.pb"));
             let bytes = std::fs::read(&path).map_err(|e| format!("{kind} {n}: {e}"))?;
             let proto = TensorProto::decode(&bytes[..]).map_err(|e| format!("{kind} {n}: {e}"))?;
             onnx::tensor::read(&proto, &mut ExternalFiles::new(None))
                 .map_err(|e| format!("{kind} {n}: {e}"))
         };
-        let inputs = (0..graph.input.len()).map(|n| read("input", n)).collect();
-        let outputs = (0..graph.output.len()).map(|n| read("output", n)).collect();
-        Self { model, inputs, outputs }
+        let all = |kind: &str, infos: &[ValueInfoProto]| {
+            infos
+                .iter()
+                .enumerate()
+                .map(|(n, info)| read(kind, n, info))
+                .collect()
+        };
+        let (inputs, outputs) = (all("input", &graph.input), all("output", &graph.output));
+        Self {
+            model,
+            inputs,
+            outputs,
+        }
     }
 
     /// Whether it holds only tensors of types that dlirc has, and ONNX's own operators.
     pub(super) fn is_core(&self) -> bool {
         let graph = self.model.graph.as_ref().unwrap();
         let own = graph.node.iter().all(|n| n.domain().is_empty());
-        let plain = |i: &onnx::proto::ValueInfoProto| {
+        let plain = |i: &ValueInfoProto| {
             let ty = i.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
             ty.is_some_and(|t| onnx::tensor::dtype_of(t.elem_type()).is_ok())
         };

@@ -13,8 +13,13 @@ pub(super) fn difference(found: &Tensor, expected: &Tensor) -> Option<String> {
     let (found, expected) = (numbers(found), numbers(expected));
     let pairs = || found.iter().zip(&expected);
     let wrong = pairs().filter(|(f, e)| !is_close(**f, **e)).count();
-    let (i, (f, e)) = pairs().enumerate().find(|(_, (f, e))| !is_close(**f, **e))?;
-    Some(format!("{wrong} of {} elements differ: element {i} is {f}, expected {e}", found.len()))
+    let (i, (f, e)) = pairs()
+        .enumerate()
+        .find(|(_, (f, e))| !is_close(**f, **e))?;
+    Some(format!(
+        "{wrong} of {} elements differ: element {i} is {f}, expected {e}",
+        found.len()
+    ))
 }
 
 fn is_close(found: f64, expected: f64) -> bool {
@@ -32,5 +37,8 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
         _ => return tensor.to_f64().unwrap(),
     };
     let n = tensor.bytes().len() / part.size();
-    Tensor::new(part, &[n], tensor.bytes().clone()).unwrap().to_f64().unwrap()
+    Tensor::new(part, &[n], tensor.bytes().clone())
+        .unwrap()
+        .to_f64()
+        .unwrap()
 }

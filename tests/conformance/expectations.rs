@@ -19,10 +19,16 @@ fn path() -> PathBuf {
 impl Expectations {
     pub(super) fn load() -> Self {
         let text = std::fs::read_to_string(path()).unwrap_or_default();
-        let lines = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+        let lines = text
+            .lines()
+            .filter(|l| !l.starts_with('#') && !l.is_empty());
         let fields = lines.map(|l| {
             let mut fields = l.splitn(3, " | ").map(|f| f.trim().to_string());
-            let mut next = || fields.next().unwrap_or_else(|| panic!("{l:?} has not three fields"));
+            let mut next = || {
+                fields
+                    .next()
+                    .unwrap_or_else(|| panic!("{l:?} has not three fields"))
+            };
             (next(), (next(), next()))
         });
         Self(fields.collect())
@@ -44,14 +50,19 @@ impl Expectations {
             match self.0.get(*name) {
                 None => wrong.push(format!("{name} fails to {}: {why}", stage.name())),
                 Some((expected, _)) if expected != stage.name() => {
-                    wrong.push(format!("{name} fails to {} and not to {expected}: {why}", stage.name()));
+                    wrong.push(format!(
+                        "{name} fails to {} and not to {expected}: {why}",
+                        stage.name()
+                    ));
                 }
                 Some(_) => {}
             }
         }
         for (name, (stage, _)) in &self.0 {
             if !failures.contains_key(name.as_str()) {
-                wrong.push(format!("{name} passes, and was expected to fail to {stage}"));
+                wrong.push(format!(
+                    "{name} passes, and was expected to fail to {stage}"
+                ));
             }
         }
         assert!(

@@ -35,19 +35,27 @@ fn operators_conform() {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let case = Case::open(&folder, name);
                     let tried = stages::attempt(&case);
-                    results.lock().unwrap().insert(name.clone(), (case.is_core(), tried));
+                    results
+                        .lock()
+                        .unwrap()
+                        .insert(name.clone(), (case.is_core(), tried));
                 }
             });
         }
     });
     let results = results.into_inner().unwrap();
     let n_passed = report(&results);
-    let failures = results.iter().filter_map(|(name, (_, tried))| match &tried.outcome {
-        Outcome::Passed => None,
-        Outcome::Failed(stage, why) => Some((name.as_str(), (*stage, why.as_str()))),
-    });
+    let failures = results
+        .iter()
+        .filter_map(|(name, (_, tried))| match &tried.outcome {
+            Outcome::Passed => None,
+            Outcome::Failed(stage, why) => Some((name.as_str(), (*stage, why.as_str()))),
+        });
     Expectations::load().check(&failures.collect());
-    assert!(n_passed > MUST_PASS, "{n_passed} passed, and it must be more than {MUST_PASS}");
+    assert!(
+        n_passed > MUST_PASS,
+        "{n_passed} passed, and it must be more than {MUST_PASS}"
+    );
 }
 
 /// Prints how many cases get how far; returns how many pass.
@@ -56,9 +64,13 @@ fn report(results: &BTreeMap<String, (bool, Tried)>) -> usize {
         Outcome::Passed => true,
         Outcome::Failed(at, _) => at > stage,
     };
-    let count = |which: &dyn Fn(&(bool, Tried)) -> bool| results.values().filter(|r| which(r)).count();
+    let count =
+        |which: &dyn Fn(&(bool, Tried)) -> bool| results.values().filter(|r| which(r)).count();
     let n_core = count(&|r| r.0);
-    println!("{} cases, {n_core} of them core: tensors of plain types, ONNX's own operators", results.len());
+    println!(
+        "{} cases, {n_core} of them core: tensors of plain types, ONNX's own operators",
+        results.len()
+    );
     for (what, stage) in [
         ("read", Stage::Read),
         ("right in the reference", Stage::Reference),

@@ -2,15 +2,13 @@
 
 use super::cases::{Case, initializer};
 use super::compare::difference;
-use dlirc::driver;
 use dlirc::inputs::{self, plan_dtype};
 use ir::{Program, Tensor};
 use onnx::proto::ModelProto;
 use onnx::{ReadOptions, Source};
-use passes::PassCx;
 use plans::ModelIndex;
 use prost::Message;
-use runtime::{Engine, Loaded};
+use runtime::Engine;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -59,20 +57,32 @@ pub(super) struct Tried {
 ///
 /// The cases give everything as inputs of the graph, shapes and axes too, which in models are
 /// constants or computed from shapes. Control inputs are those of at most one dimension that are
-/// integers, or whose operator asks for floats beside sizes: Resize's scales and region, Range's
-/// bounds.
+/// integers or bools, and floats where they are read by an operator that has its result's size from
+/// them: Resize's scales and region, Range's bounds, OneHot's depth.
 pub(super) fn attempt(case: &Case) -> Tried {
     let outcome = guarded(case, &[]);
     let baked = control_inputs(case);
-    let early = matches!(outcome, Outcome::Failed(Stage::Read | Stage::Reference | Stage::Compile, _));
+    let early = matches!(
+        outcome,
+        Outcome::Failed(Stage::Read | Stage::Reference | Stage::Compile, _)
+    );
     if early && !baked.is_empty() {
         let again = guarded(case, &baked);
-        if reach(&again) > reach(&outcome) {
-            let names = baked.iter().map(|&n| input_name(&case.model, n).to_string()).collect();
-            return Tried { outcome: again, baked: names };
+        if reach(&again) >= reach(&outcome) {
+            let names = baked
+                .iter()
+                .map(|&n| input_name(&case.model, n).to_string())
+                .collect();
+            return Tried {
+                outcome: again,
+                baked: names,
+            };
         }
     }
-    Tried { outcome, baked: vec![] }
+    Tried {
+        outcome,
+        baked: vec![],
+    }
 }
 
 fn reach(outcome: &Outcome) -> u8 {
@@ -83,7 +93,11 @@ fn reach(outcome: &Outcome) -> u8 {
 }
 
 fn input_name(model: &ModelProto, n: usize) -> &str {
-    model.graph.as_ref().and_then(|g| g.input[n].name.as_deref()).unwrap_or_default()
+    model
+        .graph
+        .as_ref()
+        .and_then(|g| g.input[n].name.as_deref())
+        .unwrap_or_default()
 }
 
 /// The numbers of the inputs that steer shapes.
@@ -91,13 +105,16 @@ fn control_inputs(case: &Case) -> Vec<usize> {
     let graph = case.model.graph.as_ref().unwrap();
     let takes_floats = |name: &str| {
         graph.node.iter().any(|n| {
-            matches!(n.op_type(), "Resize" | "Upsample" | "Range") && n.input.iter().any(|i| i == name)
+            matches!(n.op_type(), "Resize" | "Range" | "OneHot")
+                && n.input.iter().any(|i| i == name)
         })
     };
     let is_control = |n: &usize| {
-        let Ok(tensor) = &case.inputs[*n] else { return false };
+        let Ok(tensor) = &case.inputs[*n] else {
+            return false;
+        };
         tensor.dims().len() <= 1
-            && (tensor.dtype().is_integer() || takes_floats(input_name(&case.model, *n)))
+            && (!tensor.dtype().is_float() || takes_floats(input_name(&case.model, *n)))
     };
     (0..case.inputs.len()).filter(is_control).collect()
 }
@@ -111,7 +128,9 @@ fn guarded(case: &Case, baked: &[usize]) -> Outcome {
         Ok(Err(why)) => Outcome::Failed(stage, why),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+            let text = text
+                .or(panic.downcast_ref::<&str>().copied())
+                .unwrap_or_default();
             Outcome::Failed(stage, format!("PANIC: {text}"))
         }
     }
@@ -120,7 +139,10 @@ fn guarded(case: &Case, baked: &[usize]) -> Outcome {
 fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String> {
     let mut values = vec![];
     let mut model = case.model.clone();
-    let mut options = ReadOptions { name: Some("case".into()), ..ReadOptions::default() };
+    let mut options = ReadOptions {
+        name: Some("case".into()),
+        ..ReadOptions::default()
+    };
     for (n, input) in case.inputs.iter().enumerate() {
         let tensor = input.clone()?;
         let name = input_name(&case.model, n);
@@ -143,10 +165,8 @@ fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String
     let mut program = Program::default();
     let source = Source::from_bytes("model.onnx", model.encode_to_vec());
     onnx::read_source(&source, &options, &mut program).map_err(|e| chain(&e))?;
-    let violations = ir::verify::verify(&program);
-    if let Some(violation) = violations.first() {
-        return Err(format!("breaks a rule of programs: {violation}"));
-    }
+    ir::verify::program(&program)
+        .map_err(|violations| format!("breaks a rule of programs: {}", violations[0]))?;
 
     *stage = Stage::Reference;
     let graph = &program.graphs[program.graphs.ids().next().unwrap()];
@@ -162,12 +182,18 @@ fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String
     for (n, value) in values.iter().enumerate() {
         let port = &session.plan().models[0].inputs[n];
         if port.dtype != plan_dtype(value.dtype()) || inputs::dims(port) != value.dims() {
-            return Err(format!("input {n} of the plan is {}{:?}", port.dtype, port.dims));
+            return Err(format!(
+                "input {n} of the plan is {}{:?}",
+                port.dtype, port.dims
+            ));
         }
     }
     inputs::set(&mut session, model, &values).map_err(|e| e.text())?;
     session.run(model).map_err(|e| e.to_string())?;
-    check(&inputs::outputs(&session, model).map_err(|e| e.text())?, &expected)
+    check(
+        &inputs::outputs(&session, model).map_err(|e| e.text())?,
+        &expected,
+    )
 }
 
 fn has_open_dimensions(input: &onnx::proto::ValueInfoProto) -> bool {
@@ -178,17 +204,23 @@ fn has_open_dimensions(input: &onnx::proto::ValueInfoProto) -> bool {
 
 /// Optimises, lowers and binds, for one thread: the cases run side by side.
 fn compile(program: &mut Program) -> Result<Arc<Engine>, String> {
-    let mut cx = PassCx::new(passes::Options { verify: true, ..passes::Options::default() });
-    driver::optimise(program, &mut cx).map_err(|e| e.text())?;
+    crate::plan::optimise(program)?;
     let loaded = crate::plan::loaded(program)?;
-    let options = runtime::Options { threads: 1, ..runtime::Options::default() };
+    let options = runtime::Options {
+        threads: 1,
+        ..runtime::Options::default()
+    };
     let engine = Engine::bind(Arc::new(loaded), &options).map_err(|e| chain(&e))?;
     Ok(Arc::new(engine))
 }
 
 fn check(found: &[Tensor], expected: &[Tensor]) -> Result<(), String> {
     if found.len() != expected.len() {
-        return Err(format!("{} outputs, expected {}", found.len(), expected.len()));
+        return Err(format!(
+            "{} outputs, expected {}",
+            found.len(),
+            expected.len()
+        ));
     }
     for (n, (found, expected)) in found.iter().zip(expected).enumerate() {
         if let Some(difference) = difference(found, expected) {
@@ -208,4 +240,3 @@ fn chain(error: &dyn Error) -> String {
     }
     text
 }
-

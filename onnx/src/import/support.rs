@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 /// The versions of ONNX's own operators that are read.
-pub const OPSETS: RangeInclusive<i64> = 7..=23;
+pub const OPSETS: RangeInclusive<i64> = 7..=27;
 
 /// An operator that the model uses and dlirc doesn't have.
 #[derive(Clone, PartialEq, Eq, Debug)]

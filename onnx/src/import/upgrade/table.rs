@@ -50,6 +50,9 @@ const fn before(before: i64, op: &'static str, change: Change) -> Upgrade {
 #[rustfmt::skip]
 pub(super) const UPGRADES: &[Upgrade] = &[
     before(9, "BatchNormalization", Change::Only { attr: "spatial", value: 1 }),
+    // It is about types that dlirc does not have.
+    before(ALL, "Cast", Change::Ignore { attr: "round_mode" }),
+    before(ALL, "CastLike", Change::Ignore { attr: "round_mode" }),
     before(11, "Clip", Change::Float { attr: "min", operand: 1 }),
     before(11, "Clip", Change::Float { attr: "max", operand: 2 }),
     before(ALL, "ConstantOfShape", Change::Scalar { attr: "value", operand: 1 }),

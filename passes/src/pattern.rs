@@ -10,7 +10,8 @@ use ir::graph::Def;
 use ir::id::EntityId;
 use ir::patch::PatchError;
 use ir::{
-    DType, Dim, Graph, GraphId, NodeId, Op, Patch, Program, Tensor, TensorType, ValueId, WeightId, Weights,
+    DType, Graph, GraphId, NodeId, Op, Patch, Program, Tensor, TensorType, ValueId, WeightId,
+    Weights,
 };
 
 /// Most nodes of one pattern.
@@ -95,8 +96,13 @@ fn n_readers(graph: &Graph) -> Vec<u32> {
 fn weight_readers(program: &Program) -> Vec<u32> {
     let mut n = vec![0; program.weights.len()];
     for (_, graph) in program.graphs.iter() {
-        let operands = graph.order.iter().flat_map(|&n| graph.nodes[n].inputs.iter());
-        let read = operands.flatten().chain(graph.outputs.iter().map(|(_, v)| v));
+        let operands = graph
+            .order
+            .iter()
+            .flat_map(|&n| graph.nodes[n].inputs.iter());
+        let read = operands
+            .flatten()
+            .chain(graph.outputs.iter().map(|(_, v)| v));
         for w in read.filter_map(|&v| graph.weight(v)) {
             n[w.index()] += 1;
         }
@@ -474,4 +480,3 @@ impl Sweep<'_, '_, '_> {
         self.cx.refuse(self.patch.graph(), node, reason);
     }
 }
-

@@ -45,7 +45,9 @@ fn rearrangement(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         .take_while(|&&n| s.n_readers(s.output(n)) == 1)
         .count();
     let n_transposes = |nodes: &[NodeId]| {
-        let transposes = nodes.iter().filter(|&&n| matches!(s.op(n), Op::Transpose(_)));
+        let transposes = nodes
+            .iter()
+            .filter(|&&n| matches!(s.op(n), Op::Transpose(_)));
         transposes.count()
     };
     for n in (1..=chain.len()).rev() {
@@ -111,11 +113,7 @@ fn shortest(s: &Sweep<'_, '_, '_>, nodes: &[NodeId]) -> Option<Chain> {
     Some(all.chain())
 }
 
-fn build(
-    s: &mut Sweep<'_, '_, '_>,
-    source: ValueId,
-    chain: &Chain,
-) -> Result<ValueId, PatchError> {
+fn build(s: &mut Sweep<'_, '_, '_>, source: ValueId, chain: &Chain) -> Result<ValueId, PatchError> {
     let mut y = source;
     if let Some(dims) = &chain.split {
         y = s.reshaped(y, dims)?;
@@ -130,11 +128,7 @@ fn build(
 }
 
 /// Two views of one kind, where dimensions are not known.
-fn unknown_dims(
-    s: &mut Sweep<'_, '_, '_>,
-    node: NodeId,
-    chain: &[NodeId],
-) -> Result<(), Cause> {
+fn unknown_dims(s: &mut Sweep<'_, '_, '_>, node: NodeId, chain: &[NodeId]) -> Result<(), Cause> {
     let Some(&before) = chain.get(1) else {
         return Ok(());
     };
@@ -159,7 +153,9 @@ fn unknown_dims(
             if s.ints(target).is_none_or(|t| t.contains(&0)) {
                 return Ok(());
             }
-            s.rewrite_pattern(&[before, node], s.output(node), |s| s.node(op, &[x, target]))
+            s.rewrite_pattern(&[before, node], s.output(node), |s| {
+                s.node(op, &[x, target])
+            })
         }
         _ => Ok(()),
     }
@@ -177,7 +173,10 @@ fn slice_of_transpose(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cau
     let Some(result) = s.dims(s.output(node)) else {
         return Ok(());
     };
-    let moved: Vec<usize> = (0..perm.len()).filter(|&i| result[i] != 1).map(|i| perm[i]).collect();
+    let moved: Vec<usize> = (0..perm.len())
+        .filter(|&i| result[i] != 1)
+        .map(|i| perm[i])
+        .collect();
     let lists: Option<Vec<Vec<i64>>> = (1..4).map(|i| s.ints(s.input(node, i)?)).collect();
     let (Some(lists), true) = (lists, moved.is_sorted()) else {
         return Ok(());
@@ -196,7 +195,9 @@ fn slice_of_transpose(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cau
         let axis = normalize_axis(axes[i], perm.len())?;
         Ok((perm[axis], starts[i], ends[i], steps[i]))
     };
-    let mut cuts = (0..axes.len()).map(cut).collect::<Result<Vec<_>, ir::OpError>>()?;
+    let mut cuts = (0..axes.len())
+        .map(cut)
+        .collect::<Result<Vec<_>, ir::OpError>>()?;
     cuts.sort_unstable();
     s.rewrite_pattern(&[transpose, node], s.output(node), |s| {
         let y = sliced(s, x, &cuts)?;
@@ -222,7 +223,12 @@ fn expansion(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         return Ok(());
     }
     let op = s.op(node).clone();
-    let full: Vec<i64> = s.dims(s.output(node)).into_iter().flatten().map(|d| d as i64).collect();
+    let full: Vec<i64> = s
+        .dims(s.output(node))
+        .into_iter()
+        .flatten()
+        .map(|d| d as i64)
+        .collect();
     s.rewrite_pattern(&[before, node], s.output(node), |s| {
         let full = s.list(&full);
         s.node(op, &[x, full])

@@ -28,7 +28,10 @@ pub fn canonicalize(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
         Op::Expand(_) => canonical::views::expand(s, node),
         Op::Concat(op) => canonical::views::concat(s, node, &op),
         Op::Gemm(op) => canonical::contractions::gemm(s, node, &op),
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_)
+        Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::MaxPool(_)
+        | Op::AveragePool(_)
         | Op::LpPool(_) => canonical::windows::window(s, node),
         Op::GlobalAveragePool(_) | Op::GlobalMaxPool(_) => canonical::windows::global(s, node),
         Op::Cast(op) => canonical::maps::cast(s, node, &op),
@@ -36,8 +39,14 @@ pub fn canonicalize(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
         Op::Clip(_) => canonical::maps::clip(s, node),
         Op::Pow(_) => canonical::maps::power(s, node),
         Op::Sum(_) | Op::Mean(_) | Op::Max(_) | Op::Min(_) => canonical::maps::chain(s, node),
-        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::And(_) | Op::Or(_)
-        | Op::Xor(_) | Op::Equal(_) => canonical::maps::binary(s, node),
+        Op::Add(_)
+        | Op::Sub(_)
+        | Op::Mul(_)
+        | Op::Div(_)
+        | Op::And(_)
+        | Op::Or(_)
+        | Op::Xor(_)
+        | Op::Equal(_) => canonical::maps::binary(s, node),
         Op::Where(_) => canonical::maps::choice(s, node),
         op if canonical::axes::folds(&op) => canonical::axes::reduction(s, node),
         _ => canonical::axes::axis(s, node),

@@ -58,7 +58,11 @@ pub(super) fn follow(
         return None;
     }
     let elements = match op {
-        Op::Shape(shape) => shape.of(operands.shape(0)?).iter().map(Element::of).collect(),
+        Op::Shape(shape) => shape
+            .of(operands.shape(0)?)
+            .iter()
+            .map(Element::of)
+            .collect(),
         Op::Size(_) => match operands.shape(0)?.0.as_slice() {
             [] => vec![Element::Known(1)],
             [one] => vec![Element::of(one)],
@@ -106,7 +110,13 @@ fn slice(operands: &impl Operands, n_inputs: usize) -> Option<Vec<Element>> {
     };
     let step = if n_inputs > 4 { number(4)? } else { 1 };
     let n = data.len() as i64;
-    let limit = |i: i64| if i < 0 { (i.saturating_add(n)).max(0) } else { i.min(n) };
+    let limit = |i: i64| {
+        if i < 0 {
+            (i.saturating_add(n)).max(0)
+        } else {
+            i.min(n)
+        }
+    };
     let (start, end) = (limit(number(1)?), limit(number(2)?));
     let step = usize::try_from(step).ok().filter(|&s| s > 0)?;
     let taken = data.get(start as usize..end.max(start) as usize)?;

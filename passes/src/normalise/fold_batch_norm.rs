@@ -25,11 +25,7 @@ struct Affine {
     offset: Vec<f64>,
 }
 
-fn fold(
-    s: &mut Sweep<'_, '_, '_>,
-    node: NodeId,
-    op: &BatchNormalization,
-) -> Result<(), Cause> {
+fn fold(s: &mut Sweep<'_, '_, '_>, node: NodeId, op: &BatchNormalization) -> Result<(), Cause> {
     if op.training_mode || s.outputs(node).len() > 1 {
         s.refuse(node, || "it trains".into());
         return Ok(());
@@ -38,7 +34,9 @@ fn fold(
         return Ok(());
     };
     let Some(affine) = affine(s, node, op) else {
-        s.refuse(node, || "its scale, bias, mean or variance is not constant".into());
+        s.refuse(node, || {
+            "its scale, bias, mean or variance is not constant".into()
+        });
         return Ok(());
     };
     if let Some((before, weight)) = producer(s, x)
@@ -65,7 +63,9 @@ fn affine(s: &Sweep<'_, '_, '_>, node: NodeId, op: &BatchNormalization) -> Optio
     let factor: Vec<f64> = (0..scale.len())
         .map(|c| scale[c] / (variance[c] + epsilon).sqrt())
         .collect();
-    let offset = (0..scale.len()).map(|c| bias[c] - mean[c] * factor[c]).collect();
+    let offset = (0..scale.len())
+        .map(|c| bias[c] - mean[c] * factor[c])
+        .collect();
     Some(Affine { factor, offset })
 }
 
@@ -123,7 +123,9 @@ fn into_weights(
     let x = s.input(before, 0);
     let bias = s.input(before, 2).and_then(|b| s.constant(b)?.to_f64());
     let bias: Vec<f64> = match bias {
-        Some(b) => (0..b.len()).map(|c| b[c] * affine.factor[c] + affine.offset[c]).collect(),
+        Some(b) => (0..b.len())
+            .map(|c| b[c] * affine.factor[c] + affine.offset[c])
+            .collect(),
         None => affine.offset.clone(),
     };
     let dtype = w.dtype();

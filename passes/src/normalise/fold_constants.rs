@@ -116,7 +116,9 @@ fn too_big(s: &Sweep<'_, '_, '_>, node: NodeId, types: &[TensorType]) -> Option<
     }
     let n_elements: usize = types.iter().filter_map(|t| t.shape.n_elements()).sum();
     if n_elements > VIEW_LIMIT && s.op(node).class() == Class::View {
-        return Some(format!("a view of {n_elements} elements costs nothing at run time"));
+        return Some(format!(
+            "a view of {n_elements} elements costs nothing at run time"
+        ));
     }
     let freed: usize = inputs
         .iter()
@@ -161,7 +163,9 @@ fn reshape_by_known_elements(
         return Ok(());
     };
     let Some(target) = target(elements, &s.ty(x).shape, op.allowzero) else {
-        s.refuse(node, || "more than one dimension of the shape is not known".into());
+        s.refuse(node, || {
+            "more than one dimension of the shape is not known".into()
+        });
         return Ok(());
     };
     if !s.may_change(&[node]) {
@@ -214,4 +218,3 @@ impl Operands for Around<'_, '_, '_, '_, '_> {
         Some(tensor.to_i64()?.into_iter().map(Element::Known).collect())
     }
 }
-

@@ -35,7 +35,10 @@ fn padding(s: &Sweep<'_, '_, '_>, node: NodeId) -> Option<Padding> {
     let Op::Pad(op) = s.op(node) else { return None };
     let inputs = s.inputs(node);
     let types: Vec<_> = inputs.iter().map(|v| v.map(|v| s.ty(v))).collect();
-    let constants: Vec<_> = inputs.iter().map(|v| v.and_then(|v| s.constant(v))).collect();
+    let constants: Vec<_> = inputs
+        .iter()
+        .map(|v| v.and_then(|v| s.constant(v)))
+        .collect();
     let pads = op.pads(&InferCx::new(&types, &constants, 1)).ok()??;
     let value = match s.input(node, 2) {
         Some(v) => s.scalar(v)?,
@@ -50,9 +53,7 @@ fn padding(s: &Sweep<'_, '_, '_>, node: NodeId) -> Option<Padding> {
 
 fn nothing(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     match (s.input(node, 0), padding(s, node)) {
-        (Some(x), Some(p)) if p.pads.iter().all(|&pad| pad == (0, 0)) => {
-            s.rewrite(node, |_| Ok(x))
-        }
+        (Some(x), Some(p)) if p.pads.iter().all(|&pad| pad == (0, 0)) => s.rewrite(node, |_| Ok(x)),
         _ => Ok(()),
     }
 }
@@ -70,12 +71,16 @@ fn fold(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         return Ok(());
     };
     if padding.mode != PadMode::Constant {
-        s.refuse(node, || format!("the padding is no constant but {:?}", padding.mode));
+        s.refuse(node, || {
+            format!("the padding is no constant but {:?}", padding.mode)
+        });
         return Ok(());
     }
     let (around, spatial) = padding.pads.split_at(2.min(padding.pads.len()));
     if around.iter().any(|&p| p != (0, 0)) || spatial.iter().any(|p| p.0 < 0 || p.1 < 0) {
-        s.refuse(node, || "batch or channels are padded, or something is cut off".into());
+        s.refuse(node, || {
+            "batch or channels are padded, or something is cut off".into()
+        });
         return Ok(());
     }
     let op = match padded(s, node, x, &padding, spatial) {
@@ -104,7 +109,10 @@ fn padded(
     spatial: &[(i64, i64)],
 ) -> Result<Op, &'static str> {
     let sum = |own: &[i64]| -> Vec<i64> {
-        let more = spatial.iter().map(|p| p.0).chain(spatial.iter().map(|p| p.1));
+        let more = spatial
+            .iter()
+            .map(|p| p.0)
+            .chain(spatial.iter().map(|p| p.1));
         more.enumerate()
             .map(|(i, p)| p + own.get(i).copied().unwrap_or(0))
             .collect()
@@ -149,8 +157,16 @@ fn padded(
 /// Whether no element of `x` is negative, by the operator that makes it.
 fn is_not_negative(s: &Sweep<'_, '_, '_>, x: ValueId) -> bool {
     s.def(x).is_some_and(|n| match s.op(n) {
-        Op::Relu(_) | Op::Sigmoid(_) | Op::Exp(_) | Op::Abs(_) | Op::Softmax(_) | Op::Softplus(_) => true,
-        Op::Clip(_) => s.input(n, 1).and_then(|low| s.scalar(low)).is_some_and(|low| low >= 0.0),
+        Op::Relu(_)
+        | Op::Sigmoid(_)
+        | Op::Exp(_)
+        | Op::Abs(_)
+        | Op::Softmax(_)
+        | Op::Softplus(_) => true,
+        Op::Clip(_) => s
+            .input(n, 1)
+            .and_then(|low| s.scalar(low))
+            .is_some_and(|low| low >= 0.0),
         _ => false,
     })
 }

@@ -39,7 +39,12 @@ pub fn merge_common(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
             return Ok(());
         };
         if s.may_change(&[node, twin]) {
-            let pairs: Vec<_> = s.outputs(node).iter().copied().zip(s.outputs(twin).to_vec()).collect();
+            let pairs: Vec<_> = s
+                .outputs(node)
+                .iter()
+                .copied()
+                .zip(s.outputs(twin).to_vec())
+                .collect();
             for (old, new) in pairs {
                 s.replace(old, new);
             }

@@ -27,7 +27,8 @@ pub fn recognize_attention(
 
 /// A cast's operand, or the value itself.
 fn uncast(s: &Sweep<'_, '_, '_>, v: ValueId) -> ValueId {
-    s.operand(v, |op| matches!(op, Op::Cast(_))).unwrap_or(s.resolve(v))
+    s.operand(v, |op| matches!(op, Op::Cast(_)))
+        .unwrap_or(s.resolve(v))
 }
 
 fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
@@ -60,7 +61,9 @@ fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     };
     let dtype = s.dtype(v);
     if s.dtype(found.q) != dtype || !s.is_float(v) {
-        s.refuse(node, || "queries, keys and values have different types".into());
+        s.refuse(node, || {
+            "queries, keys and values have different types".into()
+        });
         return Ok(());
     }
     if let Some(reason) = batches_differ(s, &found, v) {

@@ -45,7 +45,12 @@ fn activation(s: &Sweep<'_, '_, '_>, x: ValueId, gate: ValueId, factor: f64) -> 
         Op::Sigmoid(_) if s.near(x, factor, 1.0) => {
             let z = s.input(def, 0)?;
             let (of, alpha) = if z == x { (z, 1.0) } else { s.times(z)? };
-            (of == x).then(|| Swish { alpha: alpha as f32 }.into())
+            (of == x).then(|| {
+                Swish {
+                    alpha: alpha as f32,
+                }
+                .into()
+            })
         }
         Op::Tanh(_) if s.near(x, factor, 1.0) => {
             (softplus_of(s, s.input(def, 0)?)? == x).then(|| Mish {}.into())

@@ -110,7 +110,11 @@ fn parts(s: &Sweep<'_, '_, '_>, z: ValueId) -> Vec<ValueId> {
     let mut next = 0;
     while next < found.len() && found.len() < 16 {
         let arithmetic = |op: &Op| matches!(op, Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_));
-        for v in s.operands::<2>(found[next], arithmetic).into_iter().flatten() {
+        for v in s
+            .operands::<2>(found[next], arithmetic)
+            .into_iter()
+            .flatten()
+        {
             if !s.is_constant(v) && !found.contains(&v) {
                 found.push(v);
             }

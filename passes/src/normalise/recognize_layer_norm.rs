@@ -1,6 +1,6 @@
 //! Layer normalisation written out.
 
-use super::normalization::{deviation, inverse_root, onto, ones, trailing};
+use super::normalization::{deviation, inverse_root, ones, onto, trailing};
 use crate::manager::{Cause, Changed, PassCx, PassError};
 use crate::pattern::{Sweep, sweep};
 use ir::ops::LayerNormalization;
@@ -35,7 +35,8 @@ fn standardized(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         // The mean of the squares of the deviations.
         let (square, axes, keeps) = s.reduction(mean, |op| matches!(op, Op::ReduceMean(_)))?;
         let [a, b] = s.operands(square, |op| matches!(op, Op::Mul(_)))?;
-        let same = |v: ValueId| v == d || deviation(s, v).is_some_and(|x| Some(x) == deviation(s, d));
+        let same =
+            |v: ValueId| v == d || deviation(s, v).is_some_and(|x| Some(x) == deviation(s, d));
         (keeps && same(a) && same(b)).then_some(axes)
     }) else {
         return Ok(());
@@ -44,7 +45,9 @@ fn standardized(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         return Ok(());
     };
     let Some((axis, dims)) = trailing(s, x, &axes) else {
-        s.refuse(node, || format!("the statistics run along the axes {axes:?}, not the last ones"));
+        s.refuse(node, || {
+            format!("the statistics run along the axes {axes:?}, not the last ones")
+        });
         return Ok(());
     };
     let nodes = s.between(&[y], &[x]);
@@ -86,7 +89,9 @@ fn scale(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
             continue;
         }
         let Some(tensor) = onto(s, x, op.axis, c) else {
-            s.refuse(node, || "the factor is not constant along the other axes".into());
+            s.refuse(node, || {
+                "the factor is not constant along the other axes".into()
+            });
             continue;
         };
         return s.rewrite_pattern(&[norm, node], y, |s| {

@@ -1,6 +1,6 @@
 //! Root-mean-square normalisation written out.
 
-use super::normalization::{inverse_root, onto, ones, trailing};
+use super::normalization::{inverse_root, ones, onto, trailing};
 use crate::manager::{Cause, Changed, PassCx, PassError};
 use crate::pattern::{Sweep, sweep};
 use ir::ops::RMSNormalization;
@@ -37,7 +37,9 @@ fn normalized(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         return Ok(());
     };
     let Some((axis, dims)) = trailing(s, x, &axes) else {
-        s.refuse(node, || format!("the mean runs along the axes {axes:?}, not the last ones"));
+        s.refuse(node, || {
+            format!("the mean runs along the axes {axes:?}, not the last ones")
+        });
         return Ok(());
     };
     let nodes = s.between(&[y], &[x]);

@@ -23,10 +23,12 @@ pub fn recognize_softmax(program: &mut Program, cx: &mut PassCx<'_>) -> Result<C
 
 fn softmax(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     let y = s.output(node);
-    let quotient = s.operands::<2>(y, |op| matches!(op, Op::Div(_))).or_else(|| {
-        s.either_order(y, |op| matches!(op, Op::Mul(_)))
-            .find_map(|[e, r]| Some([e, s.operand(r, |op| matches!(op, Op::Reciprocal(_)))?]))
-    });
+    let quotient = s
+        .operands::<2>(y, |op| matches!(op, Op::Div(_)))
+        .or_else(|| {
+            s.either_order(y, |op| matches!(op, Op::Mul(_)))
+                .find_map(|[e, r]| Some([e, s.operand(r, |op| matches!(op, Op::Reciprocal(_)))?]))
+        });
     let Some([e, sum]) = quotient else {
         return Ok(());
     };
@@ -74,7 +76,9 @@ fn logarithm(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     let Op::Softmax(Softmax { axis }) = *s.op(def) else {
         return Ok(());
     };
-    s.rewrite_pattern(&[def, node], s.output(node), |s| s.node(LogSoftmax { axis }, &[x]))
+    s.rewrite_pattern(&[def, node], s.output(node), |s| {
+        s.node(LogSoftmax { axis }, &[x])
+    })
 }
 
 /// `z - Log(ReduceSum(Exp(z)))`.
@@ -98,5 +102,7 @@ fn log_softmax(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     };
     let x = without_maximum(s, z, axis);
     let nodes = s.between(&[y], &[x]);
-    s.rewrite_pattern(&nodes, y, |s| s.node(LogSoftmax { axis: axis as i64 }, &[x]))
+    s.rewrite_pattern(&nodes, y, |s| {
+        s.node(LogSoftmax { axis: axis as i64 }, &[x])
+    })
 }

@@ -66,12 +66,7 @@ pub(super) fn scores(s: &Sweep<'_, '_, '_>, z: ValueId) -> Result<Scores, &'stat
 }
 
 /// Takes the operators off `v` one by one, outermost first, down to the product.
-fn peel(
-    s: &Sweep<'_, '_, '_>,
-    v: ValueId,
-    found: &mut Scores,
-    depth: usize,
-) -> Option<()> {
+fn peel(s: &Sweep<'_, '_, '_>, v: ValueId, found: &mut Scores, depth: usize) -> Option<()> {
     let depth = depth.checked_sub(1)?;
     if s.n_readers(v) > 1 {
         return None;
@@ -110,20 +105,22 @@ fn peel(
         Op::Where(_) if found.softcap == 0.0 => {
             let [condition, a, b] = s.operands(v, |op| matches!(op, Op::Where(_)))?;
             let factor = found.scale;
-            [(a, b, true), (b, a, false)].into_iter().find_map(|(x, fill, keep)| {
-                let hidden = hides(s, condition, keep, fill, factor);
-                let mut inside = found.clone();
-                inside.masks.push(Mask {
-                    kind: MaskKind::Chosen {
-                        condition,
-                        keep,
-                        fill,
-                    },
-                    factor,
-                });
-                let fits = hidden && s.ty(x) == s.ty(v);
-                (fits && peel(s, x, &mut inside, depth).is_some()).then(|| *found = inside)
-            })
+            [(a, b, true), (b, a, false)]
+                .into_iter()
+                .find_map(|(x, fill, keep)| {
+                    let hidden = hides(s, condition, keep, fill, factor);
+                    let mut inside = found.clone();
+                    inside.masks.push(Mask {
+                        kind: MaskKind::Chosen {
+                            condition,
+                            keep,
+                            fill,
+                        },
+                        factor,
+                    });
+                    let fits = hidden && s.ty(x) == s.ty(v);
+                    (fits && peel(s, x, &mut inside, depth).is_some()).then(|| *found = inside)
+                })
         }
         _ => None,
     }
@@ -239,7 +236,9 @@ pub(super) fn unscaled(
             }
             return Ok((y, c));
         }
-        let view = s.def(at).filter(|&n| matches!(s.op(n), Op::Reshape(_) | Op::Transpose(_)));
+        let view = s
+            .def(at)
+            .filter(|&n| matches!(s.op(n), Op::Reshape(_) | Op::Transpose(_)));
         let Some((view, x)) = view.and_then(|n| Some((n, s.input(n, 0)?))) else {
             break;
         };

@@ -164,12 +164,7 @@ impl Rearrangement {
 
     /// A permutation of the operand's own dimensions, those of size 1 included, and a reshape:
     /// possible where every run is made of whole dimensions.
-    fn whole_dims(
-        &self,
-        sizes: &[usize],
-        by_place: &[usize],
-        result: &[usize],
-    ) -> Option<Chain> {
+    fn whole_dims(&self, sizes: &[usize], by_place: &[usize], result: &[usize]) -> Option<Chain> {
         // The dimensions that each run is made of.
         let mut dims_of: Vec<Vec<usize>> = vec![vec![]; sizes.len()];
         let mut big = (0..self.source.len()).filter(|&i| self.source[i] > 1);
@@ -230,7 +225,13 @@ mod tests {
     }
     use Step::{R, T};
 
-    fn check(source: &[usize], steps: &[Step<'_>], split: &[usize], perm: &[usize], join: &[usize]) {
+    fn check(
+        source: &[usize],
+        steps: &[Step<'_>],
+        split: &[usize],
+        perm: &[usize],
+        join: &[usize],
+    ) {
         let mut r = Rearrangement::identity(source);
         for step in steps {
             match step {
@@ -250,11 +251,24 @@ mod tests {
     #[test]
     fn inverse_steps_vanish() {
         check(&[2, 3], &[T(&[1, 0]), T(&[1, 0])], &[], &[], &[]);
-        check(&[2, 6], &[R(&[2, 2, 3]), R(&[12]), R(&[2, 6])], &[], &[], &[]);
+        check(
+            &[2, 6],
+            &[R(&[2, 2, 3]), R(&[12]), R(&[2, 6])],
+            &[],
+            &[],
+            &[],
+        );
         check(&[4, 6], &[R(&[2, 3, 4]), R(&[3, 8])], &[], &[], &[3, 8]);
         check(
             &[4, 6],
-            &[R(&[4, 2, 3]), T(&[1, 0, 2]), R(&[2, 12]), R(&[2, 4, 3]), T(&[1, 0, 2]), R(&[4, 6])],
+            &[
+                R(&[4, 2, 3]),
+                T(&[1, 0, 2]),
+                R(&[2, 12]),
+                R(&[2, 4, 3]),
+                T(&[1, 0, 2]),
+                R(&[4, 6]),
+            ],
             &[],
             &[],
             &[],
@@ -279,7 +293,12 @@ mod tests {
         );
         check(
             &[1, 128, 12, 64],
-            &[T(&[0, 2, 1, 3]), R(&[12, 128, 64]), T(&[0, 2, 1]), R(&[1, 12, 64, 128])],
+            &[
+                T(&[0, 2, 1, 3]),
+                R(&[12, 128, 64]),
+                T(&[0, 2, 1]),
+                R(&[1, 12, 64, 128]),
+            ],
             &[],
             &[0, 2, 3, 1],
             &[],
@@ -289,7 +308,13 @@ mod tests {
     #[test]
     fn whole_dimensions_are_not_flattened_on_the_way() {
         check(&[1, 64, 8, 9], &[T(&[0, 2, 3, 1])], &[], &[0, 2, 3, 1], &[]);
-        check(&[2, 3, 4, 5], &[T(&[0, 2, 3, 1]), R(&[2, 20, 3])], &[], &[0, 2, 3, 1], &[2, 20, 3]);
+        check(
+            &[2, 3, 4, 5],
+            &[T(&[0, 2, 3, 1]), R(&[2, 20, 3])],
+            &[],
+            &[0, 2, 3, 1],
+            &[2, 20, 3],
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ impl Seeded {
     }
 
     fn input(&mut self, ty: &TensorType, ints_below: u64) -> Tensor {
-        let dims: Vec<usize> = ty.shape.0.iter().map(|d| d.known().unwrap_or(SYMBOL_SIZE)).collect();
+        let dims: Vec<usize> = ty
+            .shape
+            .0
+            .iter()
+            .map(|d| d.known().unwrap_or(SYMBOL_SIZE))
+            .collect();
         let n: usize = dims.iter().product();
         if ty.dtype.kind() == Kind::Float {
             let unit = |s: &mut Self| (s.next() % 4096) as f64 / 1024.0 - 2.0;
@@ -36,7 +41,10 @@ pub(crate) fn outputs(program: &Program, ints_below: u64) -> Vec<(String, Tensor
     for (_, graph) in program.graphs.iter() {
         let mut seeded = Seeded(0x9e37_79b9);
         let types: Vec<&TensorType> = graph.inputs.iter().map(|&v| graph.ty(v)).collect();
-        let inputs: Vec<Tensor> = types.iter().map(|ty| seeded.input(ty, ints_below)).collect();
+        let inputs: Vec<Tensor> = types
+            .iter()
+            .map(|ty| seeded.input(ty, ints_below))
+            .collect();
         let results = ir::eval::graph(graph, &program.weights, &inputs)
             .unwrap_or_else(|e| panic!("{}: {e}", graph.name));
         for ((name, _), tensor) in graph.outputs.iter().zip(results) {
@@ -71,7 +79,10 @@ pub(crate) fn assert_same(old: &[(String, Tensor)], new: &[(String, Tensor)], wh
                 error += (x - y).powi(2);
                 norm += x.powi(2);
             } else {
-                assert!(x == y || x.is_nan() && y.is_nan(), "{what}: {name}: {x} became {y}");
+                assert!(
+                    x == y || x.is_nan() && y.is_nan(),
+                    "{what}: {name}: {x} became {y}"
+                );
             }
         }
         let (error, norm) = (error.sqrt(), norm.sqrt());

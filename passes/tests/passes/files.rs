@@ -11,8 +11,8 @@
 //! evaluated on seeded inputs and must agree, so a blessed wrong answer fails all the same.
 
 use crate::evaluate::{assert_same, outputs};
-use dlirc_passes::manager::{Options, PassCx, all, find, run_pass};
 use dlirc_passes::Phase;
+use dlirc_passes::manager::{Options, PassCx, all, find, run_pass};
 use std::path::{Path, PathBuf};
 
 struct Case<'a> {
@@ -29,7 +29,9 @@ fn parse(text: &str) -> Result<Case<'_>, String> {
     let at = text.find("\n-- ").ok_or("there is no `-- expect --`")? + 1;
     let (before, rest) = text.split_at(at);
     let (verdict, expected) = rest.split_once('\n').unwrap_or((rest, ""));
-    let verdict = verdict.strip_prefix("-- ").and_then(|v| v.strip_suffix(" --"));
+    let verdict = verdict
+        .strip_prefix("-- ")
+        .and_then(|v| v.strip_suffix(" --"));
     let mut case = Case {
         pass: "",
         then: vec![],
@@ -55,9 +57,15 @@ fn parse(text: &str) -> Result<Case<'_>, String> {
 fn check(path: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
     let case = parse(&text)?;
-    let folder = path.parent().and_then(Path::file_name).and_then(|f| f.to_str());
+    let folder = path
+        .parent()
+        .and_then(Path::file_name)
+        .and_then(|f| f.to_str());
     if folder != Some(case.pass) {
-        return Err(format!("the pass is `{}`, not its folder's name", case.pass));
+        return Err(format!(
+            "the pass is `{}`, not its folder's name",
+            case.pass
+        ));
     }
     let mut program = ir::text::parse(case.before).map_err(|e| e.to_string())?;
     let old = outputs(&program, case.ints_below);
@@ -70,10 +78,16 @@ fn check(path: &Path) -> Result<(), String> {
     let mut changed = 0;
     for name in [case.pass].iter().chain(&case.then) {
         let pass = find(name).ok_or_else(|| format!("there is no pass `{name}`"))?;
-        changed += run_pass(&pass, &mut program, &mut cx).map_err(|e| e.to_string())?.0;
+        changed += run_pass(&pass, &mut program, &mut cx)
+            .map_err(|e| e.to_string())?
+            .0;
     }
     let after = ir::text::print(&program);
-    assert_same(&old, &outputs(&program, case.ints_below), &path.display().to_string());
+    assert_same(
+        &old,
+        &outputs(&program, case.ints_below),
+        &path.display().to_string(),
+    );
     match case.verdict.strip_prefix("refused: ") {
         None if case.verdict == "expect" => {
             if std::env::var_os("DLIRC_BLESS").is_some() {
@@ -126,7 +140,12 @@ fn passes_do_what_their_files_say() {
             }
         }
     }
-    assert!(failed.is_empty(), "{} of {n} failed\n\n{}", failed.len(), failed.join("\n\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {n} failed\n\n{}",
+        failed.len(),
+        failed.join("\n\n")
+    );
 }
 
 #[test]
@@ -137,7 +156,11 @@ fn every_normalising_pass_has_a_case_that_fires_and_one_that_does_not() {
             .filter_map(|p| Some(p.file_stem()?.to_str()?.to_string()))
             .collect();
         for kind in ["fired", "refused"] {
-            assert!(names.iter().any(|n| n.starts_with(kind)), "{}: no {kind}*.dlir", pass.name);
+            assert!(
+                names.iter().any(|n| n.starts_with(kind)),
+                "{}: no {kind}*.dlir",
+                pass.name
+            );
         }
     }
 }

@@ -20,14 +20,22 @@ fn chain(n: usize, kind: impl Fn(usize) -> usize) -> Program {
         let dims = graph.ty(v).shape.dims().unwrap();
         let (op, more, dims): (Op, Option<ValueId>, Vec<usize>) = match kind(i) {
             0 => (Identity {}.into(), None, dims),
-            1 => (Transpose { perm: None }.into(), None, dims.into_iter().rev().collect()),
+            1 => (
+                Transpose { perm: None }.into(),
+                None,
+                dims.into_iter().rev().collect(),
+            ),
             2 => {
                 let c = constant(&mut graph, Tensor::scalar(1.0 + (i % 7) as f32));
                 (Mul {}.into(), Some(c), dims)
             }
             3 => (Add {}.into(), Some(v), dims),
             4 => {
-                let flat = if dims.len() == 2 { vec![2, 3, 4] } else { vec![4, 6] };
+                let flat = if dims.len() == 2 {
+                    vec![2, 3, 4]
+                } else {
+                    vec![4, 6]
+                };
                 let target: Vec<i64> = flat.iter().map(|&d| d as i64).collect();
                 let c = constant(&mut graph, Tensor::from_slice(&[target.len()], &target));
                 (Reshape { allowzero: false }.into(), Some(c), flat)
@@ -45,7 +53,10 @@ fn chain(n: usize, kind: impl Fn(usize) -> usize) -> Program {
 
 /// Units of work of normalising, and the nodes that are left.
 fn work(mut program: Program) -> (u64, usize) {
-    let mut cx = PassCx::new(Options { verify: false, ..Options::default() });
+    let mut cx = PassCx::new(Options {
+        verify: false,
+        ..Options::default()
+    });
     normalise(&mut program, &mut cx).unwrap();
     let left = program.graphs.iter().map(|(_, g)| g.order.len()).sum();
     (cx.work(), left)
@@ -75,7 +86,9 @@ fn a_chain_of_constants_folds_in_linear_work() {
     let constants = |n: usize| {
         let mut program = chain(n, |i| [2, 5, 1, 0][i % 4]);
         let id = program.graphs.ids().next().unwrap();
-        let weight = program.weights.add(Tensor::from_f64(DType::F32, &[4, 6], &[0.5; 24]));
+        let weight = program
+            .weights
+            .add(Tensor::from_f64(DType::F32, &[4, 6], &[0.5; 24]));
         let graph = &mut program.graphs[id];
         let input = graph.inputs.pop().unwrap();
         graph.values[input].def = ir::graph::Def::Weight(weight);
@@ -83,5 +96,8 @@ fn a_chain_of_constants_folds_in_linear_work() {
     };
     let ((small, _), (big, left)) = (work(constants(5_000)), work(constants(20_000)));
     assert_eq!(left, 0);
-    assert!((big as f64) < 4.4 * small as f64, "{small} units of work became {big}");
+    assert!(
+        (big as f64) < 4.4 * small as f64,
+        "{small} units of work became {big}"
+    );
 }

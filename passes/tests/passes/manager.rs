@@ -57,7 +57,10 @@ fn changes_can_be_bisected() {
     let mut texts = vec![];
     for n in 0.. {
         let mut p = program();
-        let mut cx = context(Options { stop_after: Some(n), ..Options::default() });
+        let mut cx = context(Options {
+            stop_after: Some(n),
+            ..Options::default()
+        });
         normalise(&mut p, &mut cx).unwrap();
         assert!(cx.changes() <= n);
         texts.push(print(&p));
@@ -107,8 +110,14 @@ fn observers_see_runs_and_dumps() {
     assert_eq!(log.started.len(), executions.len());
     assert_eq!(log.finished, executions);
     assert_eq!(executions.iter().map(|e| e.changes).sum::<usize>(), total.0);
-    let first = executions.iter().find(|e| e.pass == "canonicalize").unwrap();
-    assert_eq!((first.nodes_before, first.nodes_after, first.changes), (3, 1, 3));
+    let first = executions
+        .iter()
+        .find(|e| e.pass == "canonicalize")
+        .unwrap();
+    assert_eq!(
+        (first.nodes_before, first.nodes_after, first.changes),
+        (3, 1, 3)
+    );
     assert!(log.dumps.iter().all(|(pass, _)| *pass == "canonicalize"));
     assert!(log.dumps[0].1.contains("Add(%0, w0)"), "{}", log.dumps[0].1);
 }
@@ -145,20 +154,35 @@ fn pass(
     name: &'static str,
     run: fn(&mut Program, &mut PassCx<'_>) -> Result<Changed, PassError>,
 ) -> Pass {
-    Pass { name, phase: Phase::Normalise, run }
+    Pass {
+        name,
+        phase: Phase::Normalise,
+        run,
+    }
 }
 
 #[test]
 fn a_pass_that_breaks_a_rule_is_named() {
     let broken = pass("break_types", break_types);
-    let mut cx = context(Options { verify: true, ..Options::default() });
+    let mut cx = context(Options {
+        verify: true,
+        ..Options::default()
+    });
     let e = run_pass(&broken, &mut program(), &mut cx).unwrap_err();
     assert_eq!((e.pass, e.model.as_deref()), ("break_types", Some("m")));
     assert_eq!(e.node.as_deref(), Some("`second` (Mul)"));
-    let Cause::Invalid(violations) = &e.cause else { panic!("{e}") };
+    let Cause::Invalid(violations) = &*e.cause else {
+        panic!("{e}")
+    };
     assert_eq!(violations.len(), 2, "{e}");
-    assert!(e.to_string().starts_with("pass break_types, model m, node `second` (Mul): 2 rules"));
-    let mut cx = context(Options { verify: false, ..Options::default() });
+    assert!(
+        e.to_string()
+            .starts_with("pass break_types, model m, node `second` (Mul): 2 rules")
+    );
+    let mut cx = context(Options {
+        verify: false,
+        ..Options::default()
+    });
     run_pass(&broken, &mut program(), &mut cx).unwrap();
     assert_eq!(cx.executions[0].notes, [("nodes looked at", 7)]);
 }
@@ -169,10 +193,16 @@ fn a_program_that_is_wrong_from_the_start_is_refused_before_the_first_pass() {
     run_pass(
         &pass("break_types", break_types),
         &mut p,
-        &mut context(Options { verify: false, ..Options::default() }),
+        &mut context(Options {
+            verify: false,
+            ..Options::default()
+        }),
     )
     .unwrap();
-    let mut cx = context(Options { verify: true, ..Options::default() });
+    let mut cx = context(Options {
+        verify: true,
+        ..Options::default()
+    });
     let e = normalise(&mut p, &mut cx).unwrap_err();
     assert_eq!(e.pass, "normalise");
     assert!(cx.executions.is_empty());
@@ -181,11 +211,17 @@ fn a_program_that_is_wrong_from_the_start_is_refused_before_the_first_pass() {
 #[test]
 fn refusals_are_collected_if_asked_for() {
     let refuse = pass("refuse_all", refuse_all);
-    let mut cx = context(Options { explain: true, ..Options::default() });
+    let mut cx = context(Options {
+        explain: true,
+        ..Options::default()
+    });
     run_pass(&refuse, &mut program(), &mut cx).unwrap();
     run_pass(&refuse, &mut program(), &mut cx).unwrap();
     let said: Vec<String> = cx.refusals.iter().map(|r| r.to_string()).collect();
-    assert_eq!(said[0], "refuse_all: `first` (Identity) of m: it is Tuesday");
+    assert_eq!(
+        said[0],
+        "refuse_all: `first` (Identity) of m: it is Tuesday"
+    );
     assert_eq!(said.len(), 3, "a reason is said once");
     let mut cx = context(Options::default());
     run_pass(&refuse, &mut program(), &mut cx).unwrap();
@@ -194,7 +230,11 @@ fn refusals_are_collected_if_asked_for() {
 
 #[test]
 fn errors_name_pass_model_and_node() {
-    let e = run_pass(&pass("fail", fail), &mut program(), &mut context(Options::default()));
+    let e = run_pass(
+        &pass("fail", fail),
+        &mut program(),
+        &mut context(Options::default()),
+    );
     assert_eq!(
         e.unwrap_err().to_string(),
         "pass fail, model m, node `first` (Identity): no idea"
@@ -213,11 +253,18 @@ fn count_down(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Changed, Pas
 
 #[test]
 fn groups_repeat_until_nothing_changes_or_the_limit() {
-    const DOWN: Pass = Pass { name: "count_down", phase: Phase::Normalise, run: count_down };
+    const DOWN: Pass = Pass {
+        name: "count_down",
+        phase: Phase::Normalise,
+        run: count_down,
+    };
     for (limit, rounds, changes) in [(9, 4, 3), (2, 2, 2)] {
         let mut p = parse("model four {}").unwrap();
         let mut cx = context(Options::default());
-        let stages = [Stage::Repeat { limit, passes: &[DOWN] }];
+        let stages = [Stage::Repeat {
+            limit,
+            passes: &[DOWN],
+        }];
         let total = run_stages(Phase::Normalise, &stages, &mut p, &mut cx).unwrap();
         assert_eq!((total.0, cx.executions.len()), (changes, rounds));
     }

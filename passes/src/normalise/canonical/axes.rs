@@ -74,7 +74,10 @@ pub(crate) fn reduction(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), C
     }
     let axes: Vec<i64> = match given.as_slice() {
         [] => (0..rank as i64).collect(),
-        given => normalize_axes(given, rank)?.into_iter().map(|a| a as i64).collect(),
+        given => normalize_axes(given, rank)?
+            .into_iter()
+            .map(|a| a as i64)
+            .collect(),
     };
     if axes == given && !noop {
         return Ok(());
@@ -109,11 +112,7 @@ pub(super) fn read(op: &Op, attrs: &ir::attrs::Attrs) -> Result<Op, Cause> {
 }
 
 /// `node` with another operator on the same operands, each result in the place of its like.
-pub(super) fn same_operands(
-    s: &mut Sweep<'_, '_, '_>,
-    node: NodeId,
-    op: Op,
-) -> Result<(), Cause> {
+pub(super) fn same_operands(s: &mut Sweep<'_, '_, '_>, node: NodeId, op: Op) -> Result<(), Cause> {
     if *s.op(node) == op || !s.may_change(&[node]) {
         return Ok(());
     }

@@ -14,8 +14,16 @@ pub(crate) fn gemm(s: &mut Sweep<'_, '_, '_>, node: NodeId, op: &Gemm) -> Result
     let c = s.input(node, 2);
     let dtype = s.dtype(a);
     s.rewrite(node, |s| {
-        let a = if op.transA { s.transposed(a, &[1, 0])? } else { a };
-        let b = if op.transB { s.transposed(b, &[1, 0])? } else { b };
+        let a = if op.transA {
+            s.transposed(a, &[1, 0])?
+        } else {
+            a
+        };
+        let b = if op.transB {
+            s.transposed(b, &[1, 0])?
+        } else {
+            b
+        };
         let mut y = s.node(MatMul {}, &[a, b])?;
         if op.alpha != 1.0 {
             let alpha = s.number(dtype, op.alpha.into());

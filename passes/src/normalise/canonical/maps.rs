@@ -111,7 +111,10 @@ pub(crate) fn binary(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Caus
         Op::Mul(_) | Op::Div(_) | Op::And(_) => Some(1.0),
         _ => None,
     };
-    for (x, c) in [(a, b), (b, a)].into_iter().take(if commutes { 2 } else { 1 }) {
+    for (x, c) in [(a, b), (b, a)]
+        .into_iter()
+        .take(if commutes { 2 } else { 1 })
+    {
         if neutral.is_some() && uniform(s, c) == neutral && s.ty(x) == s.ty(s.output(node)) {
             return s.rewrite(node, |_| Ok(x));
         }

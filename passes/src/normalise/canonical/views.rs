@@ -28,7 +28,9 @@ pub(crate) fn reshape(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cau
     };
     let Some((target, allowzero)) = reshape_target(&s.ty(x).shape, &s.ty(s.output(node)).shape)
     else {
-        s.refuse(node, || "more than one dimension of the result is not known".into());
+        s.refuse(node, || {
+            "more than one dimension of the result is not known".into()
+        });
         return Ok(());
     };
     s.rewrite(node, |s| {
@@ -51,11 +53,7 @@ fn reshape_target(x: &Shape, y: &Shape) -> Option<(Vec<i64>, bool)> {
 }
 
 /// `Reshape(%0, [0, -1])` is `Reshape(%0, [2, 12])`.
-pub(crate) fn target(
-    s: &mut Sweep<'_, '_, '_>,
-    node: NodeId,
-    op: &Reshape,
-) -> Result<(), Cause> {
+pub(crate) fn target(s: &mut Sweep<'_, '_, '_>, node: NodeId, op: &Reshape) -> Result<(), Cause> {
     let (Some(x), Some(shape)) = (s.input(node, 0), s.input(node, 1)) else {
         return Ok(());
     };
@@ -174,7 +172,13 @@ pub(crate) fn slice(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause
             return Ok(());
         };
         let n = n as i64;
-        let limit = |k: i64| if k < 0 { k.saturating_add(n).max(0) } else { k.min(n) };
+        let limit = |k: i64| {
+            if k < 0 {
+                k.saturating_add(n).max(0)
+            } else {
+                k.min(n)
+            }
+        };
         let (start, end) = (limit(starts[i]), limit(ends[i]));
         let end = end.max(start);
         if (start, end, step) != (0, n, 1) {

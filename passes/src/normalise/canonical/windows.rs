@@ -28,7 +28,12 @@ pub(crate) fn window(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Caus
     if matches!(op, Op::Conv(_) | Op::ConvTranspose(_)) {
         attrs.remove("kernel_shape");
     }
-    for (name, default) in [("dilations", 1), ("strides", 1), ("pads", 0), ("output_padding", 0)] {
+    for (name, default) in [
+        ("dilations", 1),
+        ("strides", 1),
+        ("pads", 0),
+        ("output_padding", 0),
+    ] {
         if matches!(attrs.get(name), Some(Attr::Ints(v)) if v.iter().all(|&n| n == default)) {
             attrs.remove(name);
         }

@@ -1,289 +1,437 @@
-//! Attention, by the fused kernel of the mathematics where it is f32, plainly elsewhere.
+//! Scaled dot-product attention: f32 by the attention library, other types row by row.
 
-use super::access;
-use super::error::Unsupported;
-use super::geometry::{Walk, bump_size, dims};
-use super::program::Lane;
-use super::{Cx, Execute, Fault, Needs};
-use crate::cpu::attention as math;
-use crate::cpu::attention::{AttentionShape, HeadOffsets};
+use super::error::{Fault, Unsupported};
+use super::geometry::{Bump, bump_size};
+use super::map::{Base, Bases, Map};
+use super::real::{Real, is_single, load_row, store_row};
+use super::{Cx, Execute, Needs};
+use crate::cpu::attention as library;
 use crate::cpu::gemm::MatrixStrides;
 use crate::cpu::level::Level;
-use plans::DType;
-use plans::spec::{AttentionSpec, Operand};
-use std::ptr::null;
+use plans::spec::{AttentionSpec, MapInput, MapSpec, Operand};
+use plans::tape::{Reg, Scalar, TapeOp, TapeStep, UnaryFn};
+use plans::{DType, Tape};
 
-/// The kernel of `spec`.
-pub(crate) fn bind(
-    spec: &AttentionSpec,
-    level: Level,
+/// More heads than this are left to the plain loops: their offsets are stored.
+const MAX_HEADS: usize = 1 << 20;
+
+/// Products that a thread should have at least.
+const GRAIN: usize = 1 << 15;
+
+/// A prepared attention.
+pub(crate) struct Attention {
+    spec: AttentionSpec,
+    fast: Option<Fast>,
     n_threads: usize,
-) -> Result<Box<dyn Execute>, Unsupported> {
-    let fused = [&spec.q, &spec.k, &spec.v, &spec.out].iter().all(|o| o.dtype == DType::F32)
-        && spec.softcap.is_none()
-        && spec.out.strides.last() == Some(&1)
-        && spec.mask.as_ref().is_none_or(|m| matches!(m.dtype, DType::F32 | DType::Bool));
-    if fused {
-        return Ok(Box::new(Fused::new(spec, level, n_threads)));
+}
+
+struct Fast {
+    attention: library::Attention,
+    heads: Vec<library::HeadOffsets>,
+    /// The mask as numbers to add: where it is, and what makes it of a mask of bools.
+    mask: Option<Base>,
+    masked: Option<Map>,
+    mask_bytes: usize,
+}
+
+/// The offset of problem `i` by strides over the batch.
+fn batch_offset(batch: &[u64], i: usize, strides: &[i64]) -> isize {
+    let (mut rest, mut offset) = (i as u64, 0);
+    for (&extent, &stride) in batch.iter().zip(strides).rev() {
+        offset += (rest % extent) as i64 * stride;
+        rest /= extent;
     }
-    let real = [&spec.q, &spec.k, &spec.v, &spec.out].iter().all(|o| o.dtype.is_float())
-        && spec.mask.as_ref().is_none_or(|m| m.dtype.is_float() || m.dtype == DType::Bool);
-    if !real {
-        return Err(Unsupported(format!("attention of type {}", spec.q.dtype)));
+    offset as isize
+}
+
+impl Attention {
+    pub(crate) fn new(
+        spec: &AttentionSpec,
+        level: Level,
+        n_threads: usize,
+    ) -> Result<Self, Unsupported> {
+        Ok(Self {
+            fast: Fast::new(spec, level)?,
+            spec: spec.clone(),
+            n_threads,
+        })
     }
-    Ok(Box::new(Plain::new(spec)))
-}
 
-/// Where each head's operands start: q, k, v, mask, out.
-fn heads(spec: &AttentionSpec) -> Vec<[isize; 5]> {
-    let rank = spec.batch.len();
-    let zeros = vec![0; rank];
-    let mask = spec.mask.as_ref().map_or(&zeros[..], |m| &m.strides[..rank]);
-    let lists = [
-        &spec.q.strides[..rank],
-        &spec.k.strides[..rank],
-        &spec.v.strides[..rank],
-        mask,
-        &spec.out.strides[..rank],
-    ];
-    let dims = dims(&spec.batch, &lists, |_| false);
-    let (mut positions, mut offsets) = (vec![0; dims.len()], vec![0; 5]);
-    let mut walk = Walk::new(&dims, 0, &mut positions, &mut offsets);
-    let n: u64 = spec.batch.iter().product();
-    let next = |_| {
-        let head = [0, 1, 2, 3, 4].map(|i| walk.offsets[i]);
-        walk.advance();
-        head
-    };
-    (0..n).map(next).collect()
-}
-
-/// The strides of the last two dimensions.
-fn matrix(operand: &Operand) -> MatrixStrides {
-    match operand.strides[..] {
-        [.., row, column] => MatrixStrides { row: row as isize, column: column as isize },
-        _ => MatrixStrides { row: 0, column: 0 },
+    fn n_problems(&self) -> usize {
+        self.spec.batch.iter().product::<u64>() as usize
     }
-}
 
-struct Fused {
-    attention: math::Attention,
-    heads: Vec<HeadOffsets>,
-    /// The mask's distinct elements, if they are bools that become 0 and minus infinity.
-    flags: Option<Flags>,
-    has_mask: bool,
-    /// Where the converted mask lies in the shared region.
-    at: usize,
-    shared: usize,
-}
+    fn out_arg(&self) -> usize {
+        3 + usize::from(self.spec.mask.is_some())
+    }
 
-/// A mask of bools over the dimensions along which it differs.
-struct Flags {
-    dims: Vec<super::geometry::Dim>,
-    n: usize,
-}
+    /// Keys that a query may see.
+    fn n_seen(&self, query: usize) -> usize {
+        let all = self.spec.kv_len as i64;
+        let seen = self
+            .spec
+            .causal
+            .map_or(all, |shift| (query as i64 + shift + 1).clamp(0, all));
+        seen as usize
+    }
 
-impl Fused {
-    fn new(spec: &AttentionSpec, level: Level, n_threads: usize) -> Self {
-        let mut heads = heads(spec);
-        let mut mask = spec.mask.as_ref().map_or(MatrixStrides { row: 0, column: 0 }, matrix);
-        let mut flags = None;
-        if let Some(bools) = spec.mask.as_ref().filter(|m| m.dtype == DType::Bool) {
-            let (dense, converted) = dense_mask(spec, bools);
-            mask = matrix(&dense);
-            let with_dense = AttentionSpec { mask: Some(dense), ..spec.clone() };
-            heads = self::heads(&with_dense);
-            flags = Some(converted);
+    /// Whether a mask hides all that a query may see.
+    ///
+    /// # Safety
+    /// As [`Execute::run`]; there is such a problem and query.
+    unsafe fn is_hidden(&self, cx: &Cx<'_>, problem: usize, query: usize) -> bool {
+        let Some(mask) = &self.spec.mask else {
+            return false;
+        };
+        let rank = self.spec.batch.len();
+        let row = batch_offset(&self.spec.batch, problem, &mask.strides)
+            + query as isize * mask.strides[rank] as isize;
+        (0..self.n_seen(query) as isize).all(|key| {
+            let offset = row + key * mask.strides[rank + 1] as isize;
+            // SAFETY: the element is in the mask's reach; bools are bytes.
+            unsafe {
+                let at = cx.args[3].offset(offset * mask.dtype.size() as isize);
+                match mask.dtype {
+                    DType::Bool => *at == 0,
+                    DType::F32 => *at.cast::<f32>() == f32::NEG_INFINITY,
+                    DType::F64 => *at.cast::<f64>() == f64::NEG_INFINITY,
+                    _ => {
+                        let mut lane = 0f32;
+                        load_row(mask.dtype, at, 1, 1, &raw mut lane);
+                        lane == f32::NEG_INFINITY
+                    }
+                }
+            }
+        })
+    }
+
+    /// # Safety
+    /// As [`Execute::run`].
+    unsafe fn run_fast(&self, fast: &Fast, cx: &Cx<'_>) {
+        let spec = &self.spec;
+        let out = cx.args[self.out_arg()].cast::<f32>();
+        // SAFETY: offsets and strides are those of the operands, whose reach arguments hold; the
+        // shared region starts with the mask, and the library's scratch follows.
+        unsafe {
+            if let Some(masked) = &fast.masked {
+                masked.run(cx);
+            }
+            let mask = fast
+                .mask
+                .map_or(std::ptr::null(), |base| base.pointer(cx).cast_const().cast());
+            let [q, k, v] = [0, 1, 2].map(|n| cx.args[n].cast_const().cast::<f32>());
+            let scratch = cx.shared.add(bump_size(fast.mask_bytes));
+            let done = fast
+                .attention
+                .run(cx.pool, &fast.heads, q, k, v, mask, out, scratch);
+            if done.is_err() {
+                cx.fault.raise(Fault::TaskPanicked);
+            }
+            if spec.mask.is_none() {
+                return;
+            }
+            for problem in 0..self.n_problems() {
+                for query in 0..spec.q_len as usize {
+                    if self.is_hidden(cx, problem, query) {
+                        let rank = spec.batch.len();
+                        let row = batch_offset(&spec.batch, problem, &spec.out.strides)
+                            + query as isize * spec.out.strides[rank] as isize;
+                        out.offset(row).write_bytes(0, spec.v_size as usize);
+                    }
+                }
+            }
         }
-        let shape = AttentionShape {
+    }
+
+    /// # Safety
+    /// As [`Execute::run`]; `T` is the lane of the operands.
+    unsafe fn run_plain<T: Real>(&self, cx: &Cx<'_>) {
+        let spec = &self.spec;
+        let (n_keys, depth) = (spec.kv_len as usize, spec.qk_size as usize);
+        let width = depth.max(spec.v_size as usize);
+        let n_rows = self.n_problems() * spec.q_len as usize;
+        let cost = (n_keys * width * 2).max(1);
+        cx.parallel(n_rows, GRAIN.div_ceil(cost), &|range, memory| {
+            // SAFETY: the worker's memory is what `needs` asks for.
+            let mut bump = unsafe { Bump::new(memory, self.needs().worker) };
+            let scores = bump.bytes(n_keys * 8).cast::<T>();
+            let mask = bump.bytes(n_keys * 8);
+            let [query, lanes, sums] = [(); 3].map(|()| bump.bytes(width * 8).cast::<T>());
+            for row in range {
+                let buffers = Buffers {
+                    scores,
+                    mask,
+                    query,
+                    lanes,
+                    sums,
+                };
+                // SAFETY: rows are disjoint; buffers hold a row each.
+                unsafe { self.row(cx, row, &buffers) };
+            }
+        });
+    }
+
+    /// # Safety
+    /// As [`Execute::run`]; the buffers hold a row of keys or elements each.
+    unsafe fn row<T: Real>(&self, cx: &Cx<'_>, row: usize, buffers: &Buffers<T>) {
+        let spec = &self.spec;
+        let (problem, query) = (row / spec.q_len as usize, row % spec.q_len as usize);
+        let rank = spec.batch.len();
+        let at = |arg: usize, o: &Operand, i: usize| {
+            let offset = batch_offset(&spec.batch, problem, &o.strides)
+                + i as isize * o.strides[rank] as isize;
+            // SAFETY: the row is in the operand's reach.
+            unsafe { cx.args[arg].offset(offset * o.dtype.size() as isize) }
+        };
+        let stride = |o: &Operand| o.strides[rank + 1] as isize;
+        let (depth, v_size) = (spec.qk_size as usize, spec.v_size as usize);
+        let n_seen = self.n_seen(query);
+        // SAFETY: rows are in their operands' reach; buffers hold them.
+        unsafe {
+            load_row(spec.q.dtype, at(0, &spec.q, query), stride(&spec.q), depth, buffers.query);
+            for i in 0..v_size {
+                buffers.sums.add(i).write(T::default());
+            }
+            let sums = std::slice::from_raw_parts_mut(buffers.sums, v_size);
+            let hidden = self.is_hidden(cx, problem, query);
+            let n_seen = if hidden { 0 } else { n_seen };
+            for key in 0..n_seen {
+                load_row(spec.k.dtype, at(1, &spec.k, key), stride(&spec.k), depth, buffers.lanes);
+                let mut score = T::default();
+                for i in 0..depth {
+                    score += buffers.query.add(i).read() * buffers.lanes.add(i).read();
+                }
+                let mut score = score * T::of(spec.scale.into());
+                if let Some(cap) = spec.softcap {
+                    let cap = T::of(cap.into());
+                    score = cap * (score / cap).apply(UnaryFn::Tanh);
+                }
+                buffers.scores.add(key).write(score);
+            }
+            let scores = std::slice::from_raw_parts_mut(buffers.scores, n_seen);
+            if let Some(mask) = &spec.mask {
+                self.add_mask(mask, at(3, mask, query), buffers.mask, scores);
+            }
+            let mut greatest = T::of(f64::NEG_INFINITY);
+            for &score in &*scores {
+                if score > greatest || score.wide().is_nan() {
+                    greatest = score;
+                }
+            }
+            let mut total = T::default();
+            for score in &mut *scores {
+                *score = (*score - greatest).apply(UnaryFn::Exp);
+                total += *score;
+            }
+            for (key, &score) in scores.iter().enumerate() {
+                load_row(spec.v.dtype, at(2, &spec.v, key), stride(&spec.v), v_size, buffers.lanes);
+                let weight = score / total;
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum += weight * buffers.lanes.add(i).read();
+                }
+            }
+            let out = at(self.out_arg(), &spec.out, query);
+            store_row(spec.out.dtype, buffers.sums, v_size, out, stride(&spec.out));
+        }
+    }
+
+    /// # Safety
+    /// A row of the mask starts at `at`; `buffer` holds one of 8 bytes an element.
+    unsafe fn add_mask<T: Real>(
+        &self,
+        mask: &Operand,
+        at: *const u8,
+        buffer: *mut u8,
+        scores: &mut [T],
+    ) {
+        let stride = mask.strides[self.spec.batch.len() + 1] as isize;
+        for (key, score) in scores.iter_mut().enumerate() {
+            // SAFETY: the element is in the mask's reach; the buffer holds a lane.
+            unsafe {
+                let at = at.offset(key as isize * stride * mask.dtype.size() as isize);
+                if mask.dtype == DType::Bool {
+                    if *at == 0 {
+                        *score = T::of(f64::NEG_INFINITY);
+                    }
+                } else if is_single(mask.dtype) {
+                    load_row(mask.dtype, at, 1, 1, buffer.cast::<f32>());
+                    *score += T::of(buffer.cast::<f32>().read().into());
+                } else {
+                    load_row(mask.dtype, at, 1, 1, buffer.cast::<f64>());
+                    *score += T::of(buffer.cast::<f64>().read());
+                }
+            }
+        }
+    }
+}
+
+struct Buffers<T> {
+    scores: *mut T,
+    mask: *mut u8,
+    query: *mut T,
+    lanes: *mut T,
+    sums: *mut T,
+}
+
+impl Fast {
+    /// By the library, if it has such attention.
+    fn new(spec: &AttentionSpec, level: Level) -> Result<Option<Self>, Unsupported> {
+        let rank = spec.batch.len();
+        let n_problems = spec.batch.iter().product::<u64>();
+        let is_f32 = spec.q.dtype == DType::F32
+            && spec
+                .mask
+                .as_ref()
+                .is_none_or(|m| matches!(m.dtype, DType::F32 | DType::Bool));
+        let rows_follow = spec.out.strides[rank + 1] == 1 || spec.v_size == 1;
+        let out_row = if spec.q_len == 1 {
+            spec.v_size as i64
+        } else {
+            spec.out.strides[rank]
+        };
+        let sizes = [spec.q_len, spec.kv_len, spec.qk_size, spec.v_size, n_problems];
+        if !is_f32
+            || spec.softcap.is_some()
+            || !rows_follow
+            || out_row < spec.v_size as i64
+            || sizes.contains(&0)
+            || n_problems as usize > MAX_HEADS
+        {
+            return Ok(None);
+        }
+        let strides = |o: &Operand| MatrixStrides {
+            row: o.strides[rank] as isize,
+            column: o.strides[rank + 1] as isize,
+        };
+        let (mask, masked, mask_operand, mask_bytes) = match &spec.mask {
+            None => (None, None, None, 0),
+            Some(mask) if mask.dtype == DType::F32 => {
+                (Some(Base::Arg(3)), None, Some(mask.clone()), 0)
+            }
+            Some(mask) => {
+                let (map, operand, bytes) = additive_mask(spec, mask)?;
+                (Some(Base::Shared(0)), Some(map), Some(operand), bytes)
+            }
+        };
+        let shape = library::AttentionShape {
             n_queries: spec.q_len as usize,
             n_keys: spec.kv_len as usize,
             depth: spec.qk_size as usize,
             value_depth: spec.v_size as usize,
             scale: spec.scale,
-            causal: spec.causal.map(|c| c as isize),
-            q: matrix(&spec.q),
-            k: matrix(&spec.k),
-            v: matrix(&spec.v),
+            causal: spec.causal.map(|n| n as isize),
+            q: strides(&spec.q),
+            k: strides(&spec.k),
+            v: strides(&spec.v),
+            mask: mask_operand
+                .as_ref()
+                .map_or(MatrixStrides { row: 0, column: 0 }, strides),
+            o_row_stride: out_row as usize,
+        };
+        let heads = (0..n_problems as usize)
+            .map(|i| {
+                let at = |o: &Operand| batch_offset(&spec.batch, i, &o.strides);
+                library::HeadOffsets {
+                    q: at(&spec.q),
+                    k: at(&spec.k),
+                    v: at(&spec.v),
+                    mask: mask_operand.as_ref().map_or(0, at),
+                    o: at(&spec.out),
+                }
+            })
+            .collect();
+        Ok(Some(Self {
+            attention: library::Attention::new(level, shape),
+            heads,
             mask,
-            o_row_stride: matrix(&spec.out).row as usize,
+            masked,
+            mask_bytes,
+        }))
+    }
+}
+
+/// A mask of bools as one of numbers to add, at the start of the shared region: the map that makes
+/// it, where its elements are, and its bytes.
+fn additive_mask(
+    spec: &AttentionSpec,
+    mask: &Operand,
+) -> Result<(Map, Operand, usize), Unsupported> {
+    let all: Vec<u64> = spec
+        .batch
+        .iter()
+        .copied()
+        .chain([spec.q_len, spec.kv_len])
+        .collect();
+    // Dimensions along which the mask repeats stay as they are.
+    let domain: Vec<u64> = all
+        .iter()
+        .zip(&mask.strides)
+        .map(|(&n, &stride)| if stride == 0 { 1 } else { n })
+        .collect();
+    let (mut strides, mut dense, mut distance) = (vec![0; all.len()], vec![0; all.len()], 1u64);
+    for d in (0..all.len()).rev() {
+        dense[d] = distance as i64;
+        strides[d] = if mask.strides[d] == 0 {
+            0
+        } else {
+            distance as i64
         };
-        let attention = math::Attention::new(level, shape);
-        let at = attention.scratch_bytes(n_threads).next_multiple_of(64);
-        let shared = at + flags.as_ref().map_or(0, |f| bump_size(f.n * size_of::<f32>()));
-        let heads = heads.into_iter().map(|[q, k, v, mask, o]| HeadOffsets { q, k, v, mask, o });
-        Self {
-            attention,
-            heads: heads.collect(),
-            flags,
-            has_mask: spec.mask.is_some(),
-            at,
-            shared,
-        }
+        distance = distance.saturating_mul(domain[d]);
     }
+    let step = |op, dtype| TapeStep { op, dtype };
+    let f32_operand = |strides| Operand {
+        dtype: DType::F32,
+        strides,
+    };
+    let map = MapSpec {
+        domain,
+        inputs: vec![MapInput::affine(mask.clone())],
+        tape: Tape {
+            steps: vec![
+                step(TapeOp::Input(0), DType::Bool),
+                step(TapeOp::Const(Scalar::Float(0.0)), DType::F32),
+                step(TapeOp::Const(Scalar::Float(f64::NEG_INFINITY)), DType::F32),
+                step(TapeOp::Select(Reg(0), Reg(1), Reg(2)), DType::F32),
+            ],
+            results: vec![Reg(3)],
+        },
+        outputs: vec![f32_operand(dense)],
+    };
+    let bases = Bases {
+        inputs: vec![Base::Arg(3)],
+        outputs: vec![Base::Shared(0)],
+    };
+    let map = Map::with_bases(&map, bases)?;
+    let bytes = (distance as usize).saturating_mul(size_of::<f32>());
+    Ok((map, f32_operand(strides), bytes))
 }
 
-/// `mask` as an operand over its distinct elements, row-major, and how to visit them.
-fn dense_mask(spec: &AttentionSpec, mask: &Operand) -> (Operand, Flags) {
-    let domain: Vec<u64> = spec.batch.iter().copied().chain([spec.q_len, spec.kv_len]).collect();
-    let mut strides = vec![0i64; domain.len()];
-    let mut run = 1;
-    for d in (0..domain.len()).rev() {
-        if mask.strides[d] != 0 && domain[d] > 1 {
-            strides[d] = run;
-            run *= domain[d] as i64;
-        }
-    }
-    let distinct: Vec<u64> =
-        (0..domain.len()).map(|d| if strides[d] == 0 { 1 } else { domain[d] }).collect();
-    let dims = dims(&distinct, &[&mask.strides], |_| false);
-    let n = distinct.iter().product::<u64>() as usize;
-    (Operand { dtype: DType::F32, strides }, Flags { dims, n })
-}
-
-/// The most dimensions of a mask.
-const MAX_RANK: usize = 8;
-
-impl Execute for Fused {
+impl Execute for Attention {
     fn needs(&self) -> Needs {
-        Needs { shared: self.shared, worker: 0 }
-    }
-
-    unsafe fn run(&self, cx: &Cx<'_>) {
-        let out = cx.args[if self.has_mask { 4 } else { 3 }];
-        // SAFETY: the operands hold their reach at every head, as strides and offsets are the
-        // spec's; the converted mask lies behind the kernel's scratch in the shared region.
-        let done = unsafe {
-            let mask: *const f32 = match (&self.flags, self.has_mask) {
-                (Some(flags), _) => {
-                    let to = cx.shared.add(self.at).cast::<f32>();
-                    let (mut positions, mut offsets) = ([0; MAX_RANK], [0]);
-                    let rank = flags.dims.len();
-                    let mut walk = Walk::new(&flags.dims, 0, &mut positions[..rank], &mut offsets);
-                    for i in 0..flags.n {
-                        let seen = cx.args[3].offset(walk.offsets[0]).read() != 0;
-                        to.add(i).write(if seen { 0.0 } else { f32::NEG_INFINITY });
-                        walk.advance();
-                    }
-                    to
-                }
-                (None, true) => cx.args[3].cast(),
-                (None, false) => null(),
+        let Some(fast) = &self.fast else {
+            let spec = &self.spec;
+            let width = spec.qk_size.max(spec.v_size) as usize;
+            return Needs {
+                shared: 0,
+                worker: 2 * bump_size(spec.kv_len as usize * 8) + 3 * bump_size(width * 8),
             };
-            let [q, k, v] = [0, 1, 2].map(|i| cx.args[i].cast::<f32>().cast_const());
-            self.attention.run(cx.pool, &self.heads, q, k, v, mask, out.cast(), cx.shared)
         };
-        if done.is_err() {
-            cx.fault.raise(Fault::TaskPanicked);
+        let scratch = fast.attention.scratch_bytes(self.n_threads);
+        Needs {
+            shared: bump_size(fast.mask_bytes).saturating_add(scratch),
+            worker: 0,
         }
-    }
-}
-
-/// Any floating-point type, one query after the other, in f64.
-struct Plain {
-    spec: AttentionSpec,
-    heads: Vec<[isize; 5]>,
-}
-
-impl Plain {
-    fn new(spec: &AttentionSpec) -> Self {
-        Self { spec: spec.clone(), heads: heads(spec) }
-    }
-
-    /// One element of an operand as f64; bools are 0 and 1.
-    ///
-    /// # Safety
-    /// The element can be read.
-    unsafe fn get(&self, operand: &Operand, base: *const u8, at: isize) -> f64 {
-        let mut lane = [0u64; 2];
-        let to = lane.as_mut_ptr().cast::<u8>();
-        // SAFETY: the caller's promise; a lane has at most 16 bytes.
-        unsafe {
-            access::load_one(operand.dtype, base.offset(at * operand.dtype.size() as isize), to);
-            match Lane::of(operand.dtype) {
-                Lane::F32 => f64::from(to.cast::<f32>().read_unaligned()),
-                Lane::F64 => to.cast::<f64>().read_unaligned(),
-                _ => f64::from(to.read()),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Execute::run`]; scores hold a row.
-    unsafe fn query(&self, cx: &Cx<'_>, head: [isize; 5], i: usize, scores: &mut [f64]) {
-        let s = &self.spec;
-        let at = |m: MatrixStrides, row: usize, column: usize| {
-            row as isize * m.row + column as isize * m.column
-        };
-        let (q, k, v, out) = (matrix(&s.q), matrix(&s.k), matrix(&s.v), matrix(&s.out));
-        let out_base = cx.args[if s.mask.is_some() { 4 } else { 3 }];
-        // SAFETY: all offsets are those of elements of the operands.
-        unsafe {
-            for (j, score) in scores.iter_mut().enumerate() {
-                let product: f64 = (0..s.qk_size as usize)
-                    .map(|d| {
-                        self.get(&s.q, cx.args[0], head[0] + at(q, i, d))
-                            * self.get(&s.k, cx.args[1], head[1] + at(k, j, d))
-                    })
-                    .sum();
-                *score = product * f64::from(s.scale);
-                if let Some(cap) = s.softcap.map(f64::from) {
-                    *score = cap * (*score / cap).tanh();
-                }
-                if let Some(mask) = &s.mask {
-                    let m = self.get(mask, cx.args[3], head[3] + at(matrix(mask), i, j));
-                    match mask.dtype {
-                        DType::Bool if m == 0.0 => *score = f64::NEG_INFINITY,
-                        DType::Bool => {}
-                        _ => *score += m,
-                    }
-                }
-                if s.causal.is_some_and(|c| j as i64 > i as i64 + c) {
-                    *score = f64::NEG_INFINITY;
-                }
-            }
-            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = scores.iter().map(|x| (x - max).exp()).sum();
-            for d in 0..s.v_size as usize {
-                let mut y: f64 = 0.0;
-                for (j, score) in scores.iter().enumerate() {
-                    let factor = (score - max).exp() / sum;
-                    y += factor * self.get(&s.v, cx.args[2], head[2] + at(v, j, d));
-                }
-                let mut lane = [0u64; 2];
-                let from = lane.as_mut_ptr().cast::<u8>();
-                match Lane::of(s.out.dtype) {
-                    Lane::F32 => from.cast::<f32>().write_unaligned(y as f32),
-                    _ => from.cast::<f64>().write_unaligned(y),
-                }
-                let one = access::Pattern { rows: 1, cols: 1, row_stride: 0, col_stride: 1 };
-                let to = (head[4] + at(out, i, d)) * s.out.dtype.size() as isize;
-                access::store(s.out.dtype, one, from, out_base.offset(to));
-            }
-        }
-    }
-}
-
-impl Execute for Plain {
-    fn needs(&self) -> Needs {
-        Needs { shared: 0, worker: bump_size(self.spec.kv_len as usize * size_of::<f64>()) }
+        .max(fast.masked.as_ref().map(Map::needs).unwrap_or_default())
     }
 
     unsafe fn run(&self, cx: &Cx<'_>) {
-        let n = self.heads.len() * self.spec.q_len as usize;
-        cx.parallel(n, 1, &|range, memory| {
-            for i in range {
-                let (head, query) = (i / self.spec.q_len as usize, i % self.spec.q_len as usize);
-                // SAFETY: the worker's memory holds a row of scores and is aligned; every query
-                // writes its own row.
-                unsafe {
-                    let len = self.spec.kv_len as usize;
-                    let scores = memory.cast::<f64>();
-                    scores.write_bytes(0, len);
-                    let scores = std::slice::from_raw_parts_mut(scores, len);
-                    self.query(cx, self.heads[head], query, scores);
-                }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match &self.fast {
+                Some(fast) => self.run_fast(fast, cx),
+                None if is_single(self.spec.q.dtype) => self.run_plain::<f32>(cx),
+                None => self.run_plain::<f64>(cx),
             }
-        });
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! From specs to kernels.
 
-use super::Execute;
+use super::attention::Attention;
 use super::contract::Contract;
 use super::error::Unsupported;
 use super::map::Map;
 use super::recurrent::{self, Recurrent};
 use super::row::Row;
 use super::window::Window;
+use super::{Execute, library, movement};
 use crate::cpu::conv::{Conv, ConvShape, ConvTranspose, InputStrides};
 use crate::cpu::gemm::Gemm;
 use crate::cpu::level::Level;
@@ -42,17 +43,17 @@ impl BoundWeight<'_> {
 }
 
 /// The arguments of a kernel that are packed when they are weights.
-pub(crate) fn packed_args(spec: &KernelSpec) -> &'static [usize] {
+pub(crate) fn packed_args(spec: &KernelSpec) -> Vec<usize> {
     match spec {
-        KernelSpec::Contract(_) => &[1],
-        KernelSpec::Window(spec) if spec.weight.is_some() => &[1],
+        KernelSpec::Contract(_) => vec![1],
+        KernelSpec::Window(spec) if spec.weight.is_some() => vec![1],
         KernelSpec::Recurrent(spec) => recurrent::packed_args(spec),
         KernelSpec::Map(_)
         | KernelSpec::Row(_)
         | KernelSpec::Attention(_)
         | KernelSpec::Window(_)
         | KernelSpec::Movement(_)
-        | KernelSpec::Library(_) => &[],
+        | KernelSpec::Library(_) => vec![],
     }
 }
 
@@ -90,11 +91,12 @@ impl Binder {
                 Some(spec) => Box::new(Contract::new(&spec, level, n_threads, weight(1), packs)?),
                 None => Box::new(Window::new(spec, level)?),
             },
-            KernelSpec::Attention(spec) => super::attention::bind(spec, level, n_threads)?,
+            KernelSpec::Attention(spec) => Box::new(Attention::new(spec, level, n_threads)?),
+            KernelSpec::Movement(spec) => movement::new(spec),
             KernelSpec::Recurrent(spec) => {
                 Box::new(Recurrent::new(spec, level, n_threads, weights)?)
             }
-            other => return Err(Unsupported(format!("class {}", other.class()))),
+            KernelSpec::Library(spec) => library::new(spec),
         })
     }
 }

@@ -15,13 +15,15 @@ mod error;
 mod fold;
 mod functions;
 mod geometry;
+mod library;
 mod map;
+mod movement;
 mod ops;
 mod per_level;
 mod program;
+mod real;
 mod recurrent;
 mod row;
-mod staged;
 mod taps;
 mod window;
 
@@ -76,6 +78,11 @@ unsafe impl Sync for Cx<'_> {}
 const TASKS_PER_THREAD: usize = 4;
 
 impl Cx<'_> {
+    /// Where argument `n` starts.
+    pub(crate) fn arg(&self, n: usize) -> *mut u8 {
+        self.args[n]
+    }
+
     /// Divides `0..n` into ranges and does `body` on each, with the memory of the worker that does
     /// it. Ranges have at least `grain` positions, as long as there are that many.
     pub(crate) fn parallel(

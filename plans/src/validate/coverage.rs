@@ -177,3 +177,76 @@ fn set(bits: &mut [u64], range: Range<u64>, to: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn stretch(range: Range<u64>) -> Runs {
+        Runs {
+            start: range.start,
+            len: range.end - range.start,
+            repeats: vec![],
+        }
+    }
+
+    /// Adds, removes and asks after ranges of granules of `size` bytes, in a set beside.
+    fn agrees(mut coverage: Coverage, size: u64, changes: &[(u8, u64, u64)]) -> bool {
+        let mut budget = Budget::new();
+        let mut written = BTreeSet::new();
+        changes.iter().all(|&(kind, start, n)| {
+            let range = start * size..(start + n) * size;
+            match kind {
+                0 | 1 => {
+                    written.extend(range.clone());
+                    coverage.add(&stretch(range), &mut budget).is_ok()
+                }
+                2 => {
+                    written.retain(|byte| !range.contains(byte));
+                    coverage.remove(range, &mut budget).is_ok()
+                }
+                _ => {
+                    let expected = range.clone().all(|byte| written.contains(&byte));
+                    let found = coverage.covers(&stretch(range), &mut budget);
+                    found.is_ok_and(|found| found == expected)
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn coverage_is_what_was_written(
+            size in 1u64..5,
+            changes in prop::collection::vec((0u8..5, 0u64..190, 1u64..90), 1..40),
+        ) {
+            let mut budget = Budget::new();
+            let granules = Coverage::granules(size, 300 * size, &mut budget).ok();
+            prop_assert!(agrees(granules.expect("small"), size, &changes));
+            prop_assert!(agrees(Coverage::stretches(), size, &changes));
+        }
+    }
+
+    #[test]
+    fn a_granule_counts_once_all_of_it_is_written() {
+        let mut budget = Budget::new();
+        let mut coverage = Coverage::granules(8, 64, &mut budget).ok().expect("small");
+        assert!(coverage.add(&stretch(8..24), &mut budget).is_ok());
+        let covers = |coverage: &Coverage, budget: &mut Budget, range| {
+            coverage
+                .covers(&stretch(range), budget)
+                .ok()
+                .expect("small")
+        };
+        assert!(covers(&coverage, &mut budget, 9..23));
+        assert!(!covers(&coverage, &mut budget, 7..9));
+        // Less than a granule is overwritten, and all of it is gone.
+        assert!(coverage.remove(9..10, &mut budget).is_ok());
+        assert!(!covers(&coverage, &mut budget, 12..13));
+        assert!(covers(&coverage, &mut budget, 16..24));
+    }
+}

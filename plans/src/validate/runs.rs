@@ -145,3 +145,101 @@ pub(super) fn gcd(mut a: u64, mut b: u64) -> u64 {
     }
     a
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+    use crate::spec::{Operand, Role};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// A walk over up to three dimensions, moved to start at 0 or later, and what it touches.
+    fn walks() -> impl Strategy<Value = (ArgSpec, u64, BTreeSet<u64>)> {
+        let dims = prop::collection::vec((0u64..5, -9i64..10), 0..4);
+        let dtype = prop::sample::select(vec![DType::U8, DType::F32]);
+        (dims, dtype, 0u64..6).prop_map(|(dims, dtype, more)| {
+            let (domain, strides): (Vec<u64>, Vec<i64>) = dims.into_iter().unzip();
+            let operand = Operand { dtype, strides };
+            let spec = ArgSpec::new("x", Role::Read, &operand, &domain);
+            let size = dtype.size() as i64;
+            let low = spec.reach.map_or(0, |(low, _)| low);
+            let offset = (more as i64 - low) * size;
+            let mut elements = BTreeSet::from([0i64]);
+            for (&n, &stride) in domain.iter().zip(&operand.strides) {
+                elements = (0..n as i64)
+                    .flat_map(|i| elements.iter().map(move |e| e + i * stride))
+                    .collect();
+            }
+            let bytes = elements
+                .into_iter()
+                .flat_map(|e| (0..size).map(move |b| (offset + e * size + b) as u64))
+                .collect();
+            (spec, offset as u64, bytes)
+        })
+    }
+
+    fn bytes(runs: &Runs) -> BTreeSet<u64> {
+        let mut bytes = BTreeSet::new();
+        if !runs.is_empty() {
+            runs.all(|run| {
+                bytes.extend(run);
+                true
+            });
+        }
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn runs_are_what_a_walk_touches((spec, offset, touched) in walks()) {
+            let runs = Runs::new(&spec, offset);
+            prop_assert_eq!(&bytes(&runs), &touched);
+            if let (Some(&first), Some(&last)) = (touched.first(), touched.last()) {
+                prop_assert_eq!(runs.hull(), first..last + 1);
+                prop_assert_eq!(spec.touched(offset), Some(first..last + 1));
+                let g = runs.granule();
+                prop_assert!(touched.iter().all(|b| touched.contains(&(b / g * g))));
+            }
+        }
+
+        #[test]
+        fn what_is_called_disjoint_is((a, i, x) in walks(), (b, j, y) in walks(), move_by in 0u64..40) {
+            let (a, b) = (Runs::new(&a, i), Runs::new(&b, j).at(move_by));
+            let y: BTreeSet<u64> = y.into_iter().map(|byte| byte + move_by).collect();
+            prop_assert_eq!(a.is_disjoint(&b), b.is_disjoint(&a));
+            if a.is_disjoint(&b) {
+                prop_assert!(x.is_disjoint(&y));
+            }
+        }
+
+        #[test]
+        fn slices_of_a_concatenation_are_disjoint(
+            outer in 1u64..4, inner in 1u64..4, parts in prop::collection::vec(1u64..4, 2..4),
+        ) {
+            let whole = parts.iter().sum::<u64>() * inner;
+            let mut start = 0;
+            let slices: Vec<Runs> = parts
+                .iter()
+                .map(|part| {
+                    let operand = Operand {
+                        dtype: DType::F32,
+                        strides: vec![whole as i64, inner as i64, 1],
+                    };
+                    let spec = ArgSpec::new("x", Role::Write, &operand, &[outer, *part, inner]);
+                    let runs = Runs::new(&spec, start * 4);
+                    start += part * inner;
+                    runs
+                })
+                .collect();
+            for (i, a) in slices.iter().enumerate() {
+                for b in &slices[..i] {
+                    prop_assert!(a.is_disjoint(b));
+                }
+                prop_assert!(!a.is_disjoint(a));
+            }
+        }
+    }
+}

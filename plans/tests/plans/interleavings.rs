@@ -1,7 +1,7 @@
 //! Runs of a plan's steps in any order that lanes and waits allow, on numbers that stand for what
 //! was computed.
 
-use plans::spec::Role;
+use plans::spec::{ArgSpec, Role};
 use plans::{Place, Plan};
 use std::collections::BTreeMap;
 
@@ -10,6 +10,22 @@ type Memory = BTreeMap<(u32, u64), u64>;
 
 fn mix(a: u64, b: u64) -> u64 {
     (a ^ b.rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The bytes that an argument touches, one by one.
+pub(crate) fn touched_bytes(spec: &ArgSpec, start: u64) -> Vec<u64> {
+    let mut elements = vec![0i64];
+    for &(n, stride) in &spec.walk {
+        elements = elements
+            .into_iter()
+            .flat_map(|e| (0..n as i64).map(move |i| e + i * stride))
+            .collect();
+    }
+    let size = spec.dtype.size() as i64;
+    elements
+        .into_iter()
+        .flat_map(|e| (0..size).map(move |b| (start as i64 + e * size + b) as u64))
+        .collect()
 }
 
 /// Runs the steps of each model in `order` of choice, and gives what its outputs hold.
@@ -45,12 +61,11 @@ fn run(plan: &Plan, mut choose: impl FnMut(usize) -> usize) -> Vec<u64> {
             let bytes = |n: usize| {
                 let (arg, spec) = (&step.args[n], &specs[n]);
                 let Place::Buffer(b) = arg.place else {
-                    return (0, 0..0);
+                    return (0, vec![]);
                 };
                 let buffer = &plan.buffers[b.index()];
-                let touched = spec.touched(arg.offset).expect("valid");
-                let range = buffer.offset + touched.start..buffer.offset + touched.end;
-                (buffer.arena.0, range)
+                let touched = touched_bytes(spec, buffer.offset + arg.offset);
+                (buffer.arena.0, touched)
             };
             let mut value = i as u64;
             for (n, spec) in specs.iter().enumerate() {
@@ -65,7 +80,7 @@ fn run(plan: &Plan, mut choose: impl FnMut(usize) -> usize) -> Vec<u64> {
             for (n, spec) in specs.iter().enumerate() {
                 if spec.role != Role::Read {
                     let (arena, range) = bytes(n);
-                    for (k, at) in range.enumerate() {
+                    for (k, at) in range.into_iter().enumerate() {
                         memory.insert((arena, at), mix(value, k as u64));
                     }
                 }

@@ -1,6 +1,6 @@
 //! Random plans that are valid by construction.
 
-use crate::samples::{self, Sample, at, f32s, port, tape};
+use crate::samples::{self, Sample, at, f32s, port, strided, tape};
 use plans::spec::{MapInput, MapSpec, WindowFold};
 use plans::tape::{BinaryFn, Reg, TapeOp};
 use plans::{
@@ -107,6 +107,92 @@ pub(crate) fn plan(seed: u64) -> Sample {
         blocks.retain(|&n| n > 0);
         s.finish_model(&format!("model {model}"), inputs, outputs, &blocks);
     }
+    s
+}
+
+/// A few steps that read and write slices of a few small buffers, whether that makes sense or not;
+/// over several lanes if asked for, in buffers that share bytes if asked for.
+pub(crate) fn slices(seed: u64, has_lanes: bool, is_shared: bool) -> Sample {
+    let mut random = crate::random(seed);
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    // 64 elements are as many as an alignment of buffers leaves room for.
+    let len = 64;
+    let x = s.buffer(io, "x", len * 4);
+    let y = s.buffer(io, "y", len * 4);
+    let middle: Vec<BufferIndex> = (0..3)
+        .map(|i| {
+            let offset = if is_shared {
+                random(2) as u64 * 256
+            } else {
+                i * 256
+            };
+            s.buffer_at(scratch, &format!("b{i}"), len * 4, Some(offset))
+        })
+        .collect();
+    let shapes: [&[(u64, i64)]; 6] = [
+        &[(64, 1)],
+        &[(32, 1)],
+        &[(16, 1)],
+        &[(4, 16), (8, 1)],
+        &[(32, 2)],
+        &[(2, 32), (4, 8), (4, 1)],
+    ];
+    let n_steps = 2 + random(4);
+    for i in 0..n_steps {
+        let is_last = i + 1 == n_steps;
+        let shape = if is_last && random(4) > 0 {
+            0
+        } else {
+            random(shapes.len())
+        };
+        let walk = shapes[shape];
+        let domain: Vec<u64> = walk.iter().map(|w| w.0).collect();
+        let strides = |shape: usize| -> Vec<i64> { shapes[shape].iter().map(|w| w.1).collect() };
+        // Other shapes with the same extents, so that what is read may lie elsewhere.
+        let n_inputs = 1 + random(2);
+        let spec = KernelSpec::Map(MapSpec {
+            inputs: vec![MapInput::affine(strided(&strides(shape))); n_inputs],
+            tape: tape(&[TapeOp::Input(0)]),
+            outputs: vec![strided(&strides(shape))],
+            domain,
+        });
+        let reach: i64 = walk.iter().map(|&(n, s)| (n as i64 - 1) * s).sum::<i64>() + 1;
+        let mut place = |b: BufferIndex| {
+            let room = (len as i64 - reach) as usize / 8;
+            let offset = (random(room + 1) * 8 / if shape == 4 { 8 } else { 1 }) as u64;
+            (
+                Place::Buffer(b),
+                if random(2) == 0 { 0 } else { offset * 4 },
+            )
+        };
+        let mut places = vec![];
+        for k in 0..n_inputs {
+            let from = if i == 0 {
+                x
+            } else {
+                [x, middle[0], middle[1], middle[2]][(seed as usize >> (2 * i + k)) & 3]
+            };
+            places.push(place(from));
+        }
+        places.push(place(if is_last {
+            y
+        } else {
+            middle[(seed as usize >> (20 + 2 * i)) % 3]
+        }));
+        let first = s.first_step();
+        let lane = if has_lanes { random(2) as u16 } else { 0 };
+        let waits: Vec<StepIndex> = (0..i)
+            .filter(|_| has_lanes && random(3) > 0)
+            .map(|j| StepIndex(first + j as u32))
+            .collect();
+        let step = s.step("Copy", spec, &places);
+        (step.lane, step.waits) = (lane, waits);
+    }
+    let inputs = vec![port("x", DType::F32, &[len], x)];
+    let outputs = vec![port("y", DType::F32, &[len], y)];
+    s.finish_model("slices", inputs, outputs, &[n_steps as u32]);
     s
 }
 

@@ -305,6 +305,13 @@ fn the_rest_is_refused() {
         Recurrent(s),
         s.activations.truncate(5)
     );
+
+    check!(
+        "LSTM",
+        "activations",
+        Recurrent(s),
+        s.activations.push(Activation::Relu)
+    );
     check!(
         "LSTM",
         "lengths",

@@ -1,12 +1,15 @@
 //! Plans that are refused, and why.
 
 use crate::samples::{self, Sample};
-use crate::zoo;
+use crate::{interleavings, random_plans, zoo};
+use plans::spec::Role;
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
 use plans::{
     ArenaIndex, ArenaKind, BufferIndex, DType, Device, KernelIndex, KernelSpec, ModelIndex, Place,
     Plan, PlanError, StepIndex, WeightIndex, validate,
 };
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 fn weights_len(plan: &Plan) -> u64 {
@@ -551,4 +554,71 @@ fn twenty_thousand_steps_in_a_moment() {
     println!("one lane {total:?}, eight {:?}", start.elapsed());
     // Generous: both take a few hundredths of a second.
     assert!(total.as_secs() < 2 && start.elapsed().as_secs() < 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_accepted_gives_one_result(seed in any::<u64>(), other in any::<u64>()) {
+        let mut sample = random_plans::plan(seed);
+        random_plans::spoil(&mut sample, other);
+        if errors(sample.plan.clone()).is_empty() {
+            interleavings::agree(&sample.plan, other);
+        }
+    }
+}
+
+#[test]
+fn slices_that_are_accepted_give_one_result() {
+    let mut n_valid = [0; 4];
+    for seed in 0..40_000 {
+        let (has_lanes, is_shared) = (seed % 2 == 1, seed % 4 > 1);
+        let sample =
+            random_plans::slices(crate::random(seed)(1 << 62) as u64, has_lanes, is_shared);
+        let is_valid = errors(sample.plan.clone()).is_empty();
+        if is_valid {
+            n_valid[seed as usize % 4] += 1;
+            interleavings::agree(&sample.plan, seed);
+        }
+        if !has_lanes && !is_shared {
+            assert_eq!(is_valid, makes_sense(&sample.plan), "{seed}");
+        }
+    }
+    println!("{n_valid:?}");
+    assert!(n_valid.iter().all(|&n| n > 100), "{n_valid:?}");
+}
+
+/// Whether a plan of one model, without lanes and in buffers that share no bytes, reads nothing but
+/// what was written, byte by byte.
+fn makes_sense(plan: &Plan) -> bool {
+    let model = &plan.models[0];
+    let mut written = BTreeSet::new();
+    let all = |b: BufferIndex| (0..plan.buffers[b.index()].bytes).map(move |at| (b, at));
+    written.extend(model.inputs.iter().flat_map(|port| all(port.buffer)));
+    for step in &plan.steps {
+        let specs = plan.kernels[step.kernel.index()].args();
+        let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
+        for (arg, spec) in step.args.iter().zip(&specs) {
+            let Place::Buffer(b) = arg.place else {
+                continue;
+            };
+            let bytes = interleavings::touched_bytes(spec, arg.offset);
+            let to = if spec.role == Role::Read {
+                &mut reads
+            } else {
+                &mut writes
+            };
+            to.extend(bytes.into_iter().map(|at| (b, at)));
+        }
+        if !reads.is_subset(&written) || !reads.is_disjoint(&writes) {
+            return false;
+        }
+        written.extend(writes);
+    }
+    model
+        .outputs
+        .iter()
+        .flat_map(|port| all(port.buffer))
+        .all(|byte| written.contains(&byte))
 }

@@ -52,9 +52,6 @@ manager::passes! {
 }
 
 /// Runs the normalise phase.
-pub fn normalise(
-    program: &mut ir::Program,
-    cx: &mut PassCx<'_>,
-) -> Result<Changed, PassError> {
+pub fn normalise(program: &mut ir::Program, cx: &mut PassCx<'_>) -> Result<Changed, PassError> {
     manager::run(Phase::Normalise, program, cx)
 }

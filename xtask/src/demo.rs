@@ -1,6 +1,6 @@
 //! The main job, end to end: two models, one plan, results, pictures.
 
-use crate::{cargo, run, target, Failed};
+use crate::{Failed, cargo, run, target};
 use std::process::Command;
 
 /// Small enough to fill, compile and run in seconds, and different enough to be worth a look.
@@ -19,9 +19,18 @@ pub fn demo() -> Result<(), Failed> {
     }
     let plan = file("demo.dlplan".into());
     run(dlirc().arg("compile").args(&filled).arg("-o").arg(&plan))?;
-    run(dlirc().arg("run").arg(&plan).args(["--random", "1", "--repeat", "20"]))?;
+    run(dlirc()
+        .arg("run")
+        .arg(&plan)
+        .args(["--random", "1", "--repeat", "20"]))?;
     let (svg, html) = (file("demo.svg".into()), file("demo.html".into()));
-    run(dlirc().arg("inspect").arg(&plan).arg("--svg").arg(&svg).arg("--html").arg(&html))?;
+    run(dlirc()
+        .arg("inspect")
+        .arg(&plan)
+        .arg("--svg")
+        .arg(&svg)
+        .arg("--html")
+        .arg(&html))?;
     eprintln!("\nWritten:");
     for path in filled.iter().chain([&plan, &svg, &html]) {
         eprintln!("  {}", path.display());

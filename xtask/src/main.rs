@@ -43,7 +43,9 @@ struct Failed(String);
 
 /// The root of the repository.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// Where builds and everything that chores download go.
@@ -58,7 +60,11 @@ fn run(command: &mut Command) -> Result<(), Failed> {
         .current_dir(root())
         .status()
         .map_err(|e| Failed(format!("{shown} could not be started: {e}")))?;
-    if status.success() { Ok(()) } else { Err(Failed(format!("{shown} failed: {status}"))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failed(format!("{shown} failed: {status}")))
+    }
 }
 
 /// The cargo that runs this chore.

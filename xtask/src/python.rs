@@ -1,6 +1,6 @@
 //! Python wheels that tests compare with, installed below target/.
 
-use crate::{run, target, Failed};
+use crate::{Failed, run, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,13 +22,20 @@ pub fn wheels() -> Result<Wheels, Failed> {
     if library(&site).is_none() || !site.join("onnx").is_dir() {
         eprintln!("Installing {} below {}", WHEELS.join(", "), site.display());
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        pip.args(["--root-user-action", "ignore", "--upgrade", "--target"]).arg(&site).args(WHEELS);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
+        pip.args(["--root-user-action", "ignore", "--upgrade", "--target"])
+            .arg(&site)
+            .args(WHEELS);
         run(&mut pip)?;
     }
-    let onnxruntime = library(&site).ok_or_else(|| {
-        Failed(format!("no libonnxruntime.so below {}", site.display()))
-    })?;
+    let onnxruntime = library(&site)
+        .ok_or_else(|| Failed(format!("no libonnxruntime.so below {}", site.display())))?;
     Ok(Wheels { site, onnxruntime })
 }
 
@@ -38,7 +45,10 @@ fn library(site: &Path) -> Option<PathBuf> {
         .ok()?
         .flatten()
         .map(|e| e.path())
-        .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("libonnxruntime.so")))
+        .filter(|p| {
+            p.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("libonnxruntime.so"))
+        })
         .collect();
     found.sort();
     found.pop()

@@ -1,7 +1,7 @@
 //! Every check, and one line that counts the tests.
 
 use crate::python::wheels;
-use crate::{cargo, root, run, Failed};
+use crate::{Failed, cargo, root, run};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,15 @@ struct Counts {
 pub fn test() -> Result<(), Failed> {
     let wheels = wheels()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     if has("deny") {
         run(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
     }
@@ -24,10 +32,19 @@ pub fn test() -> Result<(), Failed> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     tests.env("ORT_DYLIB_PATH", &wheels.onnxruntime);
-    tests.env("DLIRC_ONNX_CASES", wheels.site.join("onnx/backend/test/data/node"));
+    tests.env(
+        "DLIRC_ONNX_CASES",
+        wheels.site.join("onnx/backend/test/data/node"),
+    );
     let outcome = counted(&mut tests, &mut counts);
-    run(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
-    let Counts { passed, failed, skipped } = counts;
+    run(cargo()
+        .args(["doc", "--workspace", "--no-deps", "--quiet"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    let Counts {
+        passed,
+        failed,
+        skipped,
+    } = counts;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     outcome
 }
@@ -35,7 +52,10 @@ pub fn test() -> Result<(), Failed> {
 /// Whether cargo has a subcommand called `name`.
 fn has(name: &str) -> bool {
     let mut probe = cargo();
-    probe.args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    probe
+        .args([name, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     probe.status().is_ok_and(|s| s.success())
 }
 
@@ -44,8 +64,11 @@ fn has(name: &str) -> bool {
 fn counted(command: &mut Command, counts: &mut Counts) -> Result<(), Failed> {
     let shown = format!("{command:?}");
     let failed = |e: std::io::Error| Failed(format!("{shown}: {e}"));
-    let mut child =
-        command.current_dir(root()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child = command
+        .current_dir(root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line.map_err(failed)?;
@@ -54,17 +77,25 @@ fn counted(command: &mut Command, counts: &mut Counts) -> Result<(), Failed> {
         }
     }
     let status = child.wait().map_err(failed)?;
-    if status.success() { Ok(()) } else { Err(Failed(format!("{shown} failed: {status}"))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failed(format!("{shown} failed: {status}")))
+    }
 }
 
 impl Counts {
     /// `test result: ok. 12 passed; 0 failed; 1 ignored; …`
     fn add(&mut self, line: &str) {
-        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
         for part in result.split([';', '.']) {
             let mut words = part.split_whitespace();
-            let (Some(n), Some(what)) = (words.next().and_then(|n| n.parse::<u64>().ok()), words.next())
-            else {
+            let (Some(n), Some(what)) = (
+                words.next().and_then(|n| n.parse::<u64>().ok()),
+                words.next(),
+            ) else {
                 continue;
             };
             match what {

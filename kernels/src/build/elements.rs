@@ -32,7 +32,7 @@ pub(super) struct Input {
 
 impl<'a, 'b> Elements<'a, 'b> {
     /// Over `domain`; the tape's first `lead` inputs are the kernel's own.
-    pub fn new(cx: &'a RegionCx<'b>, domain: Vec<u64>, lead: usize) -> Self {
+    pub(super) fn new(cx: &'a RegionCx<'b>, domain: Vec<u64>, lead: usize) -> Self {
         let (tape, regs) = (TapeBuilder::new(), BTreeMap::new());
         Self {
             cx,
@@ -45,18 +45,18 @@ impl<'a, 'b> Elements<'a, 'b> {
     }
 
     /// Says which register holds `value`.
-    pub fn define(&mut self, value: ValueId, reg: Reg) {
+    pub(super) fn define(&mut self, value: ValueId, reg: Reg) {
         self.regs.insert(value, reg);
     }
 
     /// Forgets tape and registers but not the inputs, so that another tape can read the same ones.
-    pub fn take_tape(&mut self) -> TapeBuilder {
+    pub(super) fn take_tape(&mut self) -> TapeBuilder {
         self.regs.clear();
         std::mem::take(&mut self.tape)
     }
 
     /// The register that holds an element of `value`, loaded or constant if no node made it.
-    pub fn reg(&mut self, value: ValueId, node: NodeId) -> Result<Reg, BuildError> {
+    pub(super) fn reg(&mut self, value: ValueId, node: NodeId) -> Result<Reg, BuildError> {
         if let Some(&reg) = self.regs.get(&value) {
             return Ok(reg);
         }
@@ -106,7 +106,7 @@ impl<'a, 'b> Elements<'a, 'b> {
     }
 
     /// `value`, which lies as `layout`, as an operand over the domain.
-    pub fn operand_of(
+    pub(super) fn operand_of(
         &self,
         value: ValueId,
         layout: &Layout,
@@ -124,7 +124,7 @@ impl<'a, 'b> Elements<'a, 'b> {
     }
 
     /// The tape's number of `input`.
-    pub fn push_input(&mut self, input: Input) -> usize {
+    pub(super) fn push_input(&mut self, input: Input) -> usize {
         let same = |i: &Input| {
             i.arg == input.arg && i.operand == input.operand && i.gather == input.gather
         };
@@ -136,7 +136,7 @@ impl<'a, 'b> Elements<'a, 'b> {
     }
 
     /// Adds the arithmetic of `node`.
-    pub fn apply(&mut self, node: NodeId) -> Result<(), BuildError> {
+    pub(super) fn apply(&mut self, node: NodeId) -> Result<(), BuildError> {
         let graph = self.cx.graph;
         let n = &graph.nodes[node];
         match n.op.class() {

@@ -159,10 +159,10 @@ impl<'a> Searcher<'a> {
             }
         }
         let stopped = match runner.stop_reason {
-            Some(StopReason::NodeLimit(_)) => "term limit",
-            Some(StopReason::IterationLimit(_)) => "iteration limit",
+            Some(StopReason::NodeLimit(_)) => "searches at the term limit",
+            Some(StopReason::IterationLimit(_)) => "searches at the iteration limit",
             Some(StopReason::Saturated | StopReason::TimeLimit(_) | StopReason::Other(_))
-            | None => "saturated",
+            | None => "searches saturated",
         };
         (runner.egraph, runner.iterations.len(), stopped, applied)
     }

@@ -1,6 +1,6 @@
 //! Assigns every node to the region that one kernel computes.
 
-use super::grow::{uses_index, Growth};
+use super::grow::{Growth, uses_index};
 use crate::{Changed, PassCx, PassError};
 use ir::id::EntityId;
 use ir::{Class, Graph, NodeId, Op, Program, Region, RegionKind, ValueId};
@@ -22,7 +22,9 @@ pub fn form_regions(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
                 if growth.taken[node.index()] {
                     continue;
                 }
-                let Some(kind) = anchor(growth.graph, node) else { continue };
+                let Some(kind) = anchor(growth.graph, node) else {
+                    continue;
+                };
                 let mut nodes = grow(&growth, kind, node);
                 if nodes.len() > 1 && !cx.may_change() {
                     nodes = vec![node];
@@ -60,7 +62,12 @@ fn grow(growth: &Growth<'_>, kind: RegionKind, anchor: NodeId) -> Vec<NodeId> {
             // What feeds the row, but not what feeds the work after it.
             let mut before = vec![anchor];
             growth.backward(&mut before, x, false, None);
-            region.extend(before.into_iter().skip(1).filter(|n| same_shape(graph, *n, x)));
+            region.extend(
+                before
+                    .into_iter()
+                    .skip(1)
+                    .filter(|n| same_shape(graph, *n, x)),
+            );
         }
         RegionKind::Map => {
             if !uses_index(graph, anchor) {
@@ -92,9 +99,13 @@ fn is_contract(graph: &Graph, node: NodeId) -> Option<RegionKind> {
 fn is_depthwise(graph: &Graph, node: NodeId) -> bool {
     let n = &graph.nodes[node];
     let Op::Conv(conv) = &n.op else { return false };
-    let Some(w) = n.inputs.get(1).copied().flatten() else { return false };
+    let Some(w) = n.inputs.get(1).copied().flatten() else {
+        return false;
+    };
     let dims = &graph.ty(w).shape;
-    conv.group > 1 && dims.dim(0).known() == Some(conv.group as usize) && dims.dim(1).known() == Some(1)
+    conv.group > 1
+        && dims.dim(0).known() == Some(conv.group as usize)
+        && dims.dim(1).known() == Some(1)
 }
 
 fn is_windowed(graph: &Graph, node: NodeId) -> Option<RegionKind> {
@@ -163,7 +174,10 @@ fn write_regions(graph: &mut Graph, mut regions: Vec<(RegionKind, Vec<NodeId>)>)
                 continue;
             }
             stack.push((r, true));
-            let operands = regions[r].1.iter().flat_map(|&n| graph.nodes[n].inputs.iter().flatten());
+            let operands = regions[r]
+                .1
+                .iter()
+                .flat_map(|&n| graph.nodes[n].inputs.iter().flatten());
             let mut needed: Vec<usize> = operands
                 .filter_map(|&v| graph.def_node(v))
                 .map(|n| region_of[n.index()])

@@ -22,7 +22,7 @@ pub(super) struct Growth<'a> {
 }
 
 impl<'a> Growth<'a> {
-    pub fn new(graph: &'a Graph) -> Self {
+    pub(super) fn new(graph: &'a Graph) -> Self {
         let mut is_output = vec![false; graph.values.len()];
         for &(_, v) in &graph.outputs {
             is_output[v.index()] = true;
@@ -41,7 +41,7 @@ impl<'a> Growth<'a> {
     }
 
     /// Takes `nodes` as one region: sorted into the graph's order.
-    pub fn take(&mut self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+    pub(super) fn take(&mut self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
         nodes.sort_by_key(|n| self.position[n.index()]);
         for n in &nodes {
             self.taken[n.index()] = true;
@@ -51,9 +51,11 @@ impl<'a> Growth<'a> {
 
     /// Elementwise readers of `value`, and of what they make, as long as all of it meets again in
     /// one value; that value replaces `value`. Returns the value in which the region ends.
-    pub fn forward(&self, region: &mut Vec<NodeId>, mut value: ValueId) -> ValueId {
+    pub(super) fn forward(&self, region: &mut Vec<NodeId>, mut value: ValueId) -> ValueId {
         while region.len() < MAX_NODES {
-            let Some((nodes, end)) = self.detour(region, value) else { break };
+            let Some((nodes, end)) = self.detour(region, value) else {
+                break;
+            };
             region.extend(nodes);
             value = end;
         }
@@ -100,12 +102,16 @@ impl<'a> Growth<'a> {
     }
 
     fn first_user(&self, value: ValueId) -> usize {
-        self.users[value.index()].iter().map(|u| self.position[u.index()]).min().unwrap_or(usize::MAX)
+        self.users[value.index()]
+            .iter()
+            .map(|u| self.position[u.index()])
+            .min()
+            .unwrap_or(usize::MAX)
     }
 
     /// Elementwise nodes (and gathers, if the kernel can load through them) that nothing outside
     /// of the region reads. What `sealed` reads stays outside: work that an epilogue cannot do.
-    pub fn backward(
+    pub(super) fn backward(
         &self,
         region: &mut Vec<NodeId>,
         like: ValueId,
@@ -119,12 +125,21 @@ impl<'a> Growth<'a> {
                 continue;
             }
             for &v in self.graph.nodes[region[i]].inputs.iter().flatten() {
-                let Some(def) = self.graph.def_node(v) else { continue };
+                let Some(def) = self.graph.def_node(v) else {
+                    continue;
+                };
                 let private = !self.is_output[v.index()]
-                    && self.users[v.index()].iter().all(|u| region.contains(u) && Some(*u) != sealed);
+                    && self.users[v.index()]
+                        .iter()
+                        .all(|u| region.contains(u) && Some(*u) != sealed);
                 let loadable = gathers && is_gather(&self.graph.nodes[def].op);
-                let fits = if loadable { self.free(def) && self.same_size(v, like) } else { self.fits(def, like) };
-                if private && fits && !region.contains(&def) && self.is_direct(def, like, loadable) {
+                let fits = if loadable {
+                    self.free(def) && self.same_size(v, like)
+                } else {
+                    self.fits(def, like)
+                };
+                if private && fits && !region.contains(&def) && self.is_direct(def, like, loadable)
+                {
                     region.push(def);
                 }
             }
@@ -157,20 +172,31 @@ impl<'a> Growth<'a> {
             return false;
         }
         if n.op.class() == Class::View {
-            return is_reshape(self.graph, &n.op);
+            return is_reshape(&n.op);
         }
         if n.op.class() != Class::Map || uses_index(self.graph, node) {
             return false;
         }
-        let (shape, target) = (self.graph.ty(out).shape.dims(), self.graph.ty(like).shape.dims());
-        let (Some(shape), Some(target)) = (shape, target) else { return false };
-        shape == target || n.inputs.iter().flatten().all(|&v| keeps_affine(self.graph, v, &shape, &target))
+        let (shape, target) = (
+            self.graph.ty(out).shape.dims(),
+            self.graph.ty(like).shape.dims(),
+        );
+        let (Some(shape), Some(target)) = (shape, target) else {
+            return false;
+        };
+        shape == target
+            || n.inputs
+                .iter()
+                .flatten()
+                .all(|&v| keeps_affine(self.graph, v, &shape, &target))
     }
 }
 
 /// Whether `value`, broadcast to `shape`, can be indexed affinely by `target`, a reshape of `shape`.
 fn keeps_affine(graph: &Graph, value: ValueId, shape: &[usize], target: &[usize]) -> bool {
-    let Some(dims) = graph.ty(value).shape.dims() else { return false };
+    let Some(dims) = graph.ty(value).shape.dims() else {
+        return false;
+    };
     let dims: Vec<u64> = dims.iter().map(|&d| d as u64).collect();
     let dense = kernels::Layout::dense(&dims, graph.values[value].storage);
     dense
@@ -184,14 +210,24 @@ fn is_gather(op: &Op) -> bool {
 }
 
 /// Views that keep every element in its row-major place.
-fn is_reshape(_graph: &Graph, op: &Op) -> bool {
-    matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Flatten(_) | Op::Identity(_))
+fn is_reshape(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Flatten(_) | Op::Identity(_)
+    )
 }
 
 /// Whether `node` depends on where an element stands.
 pub(super) fn uses_index(graph: &Graph, node: NodeId) -> bool {
     let n = &graph.nodes[node];
-    let dtypes: Vec<_> = n.inputs.iter().map(|v| v.map(|v| graph.ty(v).dtype)).collect();
-    n.op.scalar(&dtypes)
-        .is_none_or(|f| f.steps.iter().any(|(op, _)| matches!(op, ir::scalar::ScalarOp::Index(_))))
+    let dtypes: Vec<_> = n
+        .inputs
+        .iter()
+        .map(|v| v.map(|v| graph.ty(v).dtype))
+        .collect();
+    n.op.scalar(&dtypes).is_none_or(|f| {
+        f.steps
+            .iter()
+            .any(|(op, _)| matches!(op, ir::scalar::ScalarOp::Index(_)))
+    })
 }

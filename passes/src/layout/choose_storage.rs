@@ -37,7 +37,11 @@ fn order_of(graph: &Graph, node: NodeId) -> StorageOrder {
             graph.ty(v).shape.rank() == rank
                 && graph.values[v].storage == StorageOrder::ChannelsLast
         });
-        if image { StorageOrder::ChannelsLast } else { StorageOrder::RowMajor }
+        if image {
+            StorageOrder::ChannelsLast
+        } else {
+            StorageOrder::RowMajor
+        }
     };
     match (&n.op, n.op.class()) {
         (Op::Conv(_) | Op::ConvTranspose(_), _) | (_, Class::Window) => StorageOrder::ChannelsLast,

@@ -44,7 +44,9 @@ pub fn share_concat_prefixes(
             if !cx.may_change() {
                 break;
             }
-            let Op::Concat(Concat { axis }) = patch.graph().nodes[node].op else { continue };
+            let Op::Concat(Concat { axis }) = patch.graph().nodes[node].op else {
+                continue;
+            };
             let old = patch.graph().nodes[node].outputs[0];
             let inputs = std::iter::once(Some(head)).chain(tail).collect();
             patch.stands_for(&[node]);

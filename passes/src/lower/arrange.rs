@@ -42,12 +42,16 @@ pub(super) fn arrange(graph: &Graph) -> Vec<Arranged> {
 fn transposed(graph: &Graph, written: &[bool], arranged: &mut [Arranged]) {
     let users = graph.users();
     for (v, value) in graph.values.iter() {
-        let [user] = users[v.index()][..] else { continue };
-        let Op::Transpose(transpose) = &graph.nodes[user].op else { continue };
-        if written[v.index()] && arranged[v.index()] == Arranged::Own && !graph.is_output(v) {
-            if let Ok(permutation) = transpose.permutation(value.ty.shape.rank()) {
-                arranged[v.index()] = Arranged::Permuted(permutation);
-            }
+        let [user] = users[v.index()][..] else {
+            continue;
+        };
+        let Op::Transpose(transpose) = &graph.nodes[user].op else {
+            continue;
+        };
+        let free =
+            written[v.index()] && arranged[v.index()] == Arranged::Own && !graph.is_output(v);
+        if free && let Ok(permutation) = transpose.permutation(value.ty.shape.rank()) {
+            arranged[v.index()] = Arranged::Permuted(permutation);
         }
     }
 }
@@ -57,7 +61,9 @@ fn written_by_kernels(graph: &Graph) -> Vec<bool> {
     let mut written = vec![false; graph.values.len()];
     for &n in &graph.order {
         let node = &graph.nodes[n];
-        let kernel = node.region.is_some_and(|r| graph.regions[r].kind != RegionKind::View);
+        let kernel = node
+            .region
+            .is_some_and(|r| graph.regions[r].kind != RegionKind::View);
         for v in &node.outputs {
             written[v.index()] = kernel;
         }
@@ -88,7 +94,10 @@ fn outputs(graph: &Graph, written: &[bool], arranged: &mut [Arranged]) {
 
 fn is_reshape(op: &Op) -> bool {
     op.class() == Class::View
-        && matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Flatten(_) | Op::Identity(_))
+        && matches!(
+            op,
+            Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Flatten(_) | Op::Identity(_)
+        )
 }
 
 /// Operands of a concatenation that a kernel writes are written to their part of its result.
@@ -96,17 +105,25 @@ fn slices(graph: &Graph, node: NodeId, axis: i64, written: &[bool], arranged: &m
     let n = &graph.nodes[node];
     let result = n.outputs[0];
     let rank = graph.ty(result).shape.rank();
-    let Ok(axis) = ir::infer::normalize_axis(axis, rank) else { return };
+    let Ok(axis) = ir::infer::normalize_axis(axis, rank) else {
+        return;
+    };
     let mut start = 0;
     for &operand in n.inputs.iter().flatten() {
-        let Some(extent) = graph.ty(operand).shape.dim(axis).known() else { return };
+        let Some(extent) = graph.ty(operand).shape.dim(axis).known() else {
+            return;
+        };
         let suits = written[operand.index()]
             && arranged[operand.index()] == Arranged::Own
             && !graph.is_output(operand)
             && graph.values[operand].storage == graph.values[result].storage
             && n.inputs.iter().filter(|&&v| v == Some(operand)).count() == 1;
         if suits {
-            arranged[operand.index()] = Arranged::Slice { of: result, axis, start };
+            arranged[operand.index()] = Arranged::Slice {
+                of: result,
+                axis,
+                start,
+            };
         }
         start += extent as u64;
     }

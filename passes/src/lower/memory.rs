@@ -22,7 +22,10 @@ pub(super) fn place(lifetimes: &[Lifetime], align: u64) -> (Vec<u64>, u64) {
     } else {
         sweep(lifetimes, size)
     };
-    let total = (0..lifetimes.len()).map(|i| offsets[i] + size(i)).max().unwrap_or(0);
+    let total = (0..lifetimes.len())
+        .map(|i| offsets[i] + size(i))
+        .max()
+        .unwrap_or(0);
     (offsets, total)
 }
 
@@ -117,7 +120,8 @@ mod tests {
             assert_eq!(offsets[i] % 64, 0);
             for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
                 let at_once = a.first <= b.last && b.first <= a.last;
-                let overlap = offsets[i] < offsets[j] + b.bytes && offsets[j] < offsets[i] + a.bytes;
+                let overlap =
+                    offsets[i] < offsets[j] + b.bytes && offsets[j] < offsets[i] + a.bytes;
                 assert!(!(at_once && overlap), "{i} and {j} overlap");
             }
         }
@@ -127,14 +131,20 @@ mod tests {
     fn buffers_alive_at_once_never_overlap() {
         let mut seed = 7u64;
         let mut random = |n: u64| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (seed >> 33) % n
         };
         for n in [1usize, 5, 60, 400] {
             let lifetimes: Vec<Lifetime> = (0..n)
                 .map(|_| {
                     let first = random(50) as usize;
-                    Lifetime { bytes: 1 + random(5000), first, last: first + random(9) as usize }
+                    Lifetime {
+                        bytes: 1 + random(5000),
+                        first,
+                        last: first + random(9) as usize,
+                    }
                 })
                 .collect();
             let size = |i: usize| lifetimes[i].bytes.next_multiple_of(64);
@@ -148,8 +158,13 @@ mod tests {
 
     #[test]
     fn a_chain_needs_room_for_two() {
-        let lifetimes: Vec<Lifetime> =
-            (0..10).map(|i| Lifetime { bytes: 64, first: i, last: i + 1 }).collect();
+        let lifetimes: Vec<Lifetime> = (0..10)
+            .map(|i| Lifetime {
+                bytes: 64,
+                first: i,
+                last: i + 1,
+            })
+            .collect();
         assert_eq!(place(&lifetimes, 64).1, 128);
     }
 }

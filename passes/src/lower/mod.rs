@@ -5,4 +5,4 @@ mod memory;
 mod plan;
 mod steps;
 
-pub use plan::{lower, LowerError, LowerOptions, Lowered};
+pub use plan::{LowerError, LowerOptions, Lowered, lower};

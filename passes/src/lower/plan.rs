@@ -1,14 +1,14 @@
 //! Drafts of all models to one plan.
 
-use super::memory::{place, Lifetime};
-use super::steps::{lower_graph, ModelDraft, StorageKind};
+use super::memory::{Lifetime, place};
+use super::steps::{ModelDraft, StorageKind, lower_graph};
 use bytes::Bytes;
 use ir::id::EntityId;
 use ir::{Program, WeightId};
 use plans::{
-    Arena, ArenaIndex, ArenaKind, Arg, Block, Buffer, BufferIndex, Device, Fingerprint, KernelIndex,
-    KernelSpec, Model, ModelIndex, Place, Plan, Port, Step, StepIndex, Weight, WeightIndex,
-    BUFFER_ALIGN,
+    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Device,
+    Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, Step, StepIndex,
+    Weight, WeightIndex,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,10 +41,22 @@ pub enum LowerError {
 impl fmt::Display for LowerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LowerError::UnknownShape { model, value, shape } => {
-                write!(f, "model {model}: the shape {shape} of `{value}` is not known at compile time")
+            LowerError::UnknownShape {
+                model,
+                value,
+                shape,
+            } => {
+                write!(
+                    f,
+                    "model {model}: the shape {shape} of `{value}` is not known at compile time"
+                )
             }
-            LowerError::Build { model, node, operator, why } => {
+            LowerError::Build {
+                model,
+                node,
+                operator,
+                why,
+            } => {
                 write!(f, "model {model}: node `{node}` ({operator}): {why}")
             }
         }
@@ -88,7 +100,11 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
         .iter()
         .map(|(_, graph)| lower_graph(graph, &program.weights))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut builder = Builder { program, plan: empty_plan(options), kernels: BTreeMap::new() };
+    let mut builder = Builder {
+        program,
+        plan: empty_plan(options),
+        kernels: BTreeMap::new(),
+    };
     let (weights, data) = builder.weights(&drafts);
     let mut shared_scratch = 0;
     for (m, draft) in drafts.iter().enumerate() {
@@ -99,12 +115,21 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
         builder.plan.arenas[0].bytes = shared_scratch;
     }
     let n_split = drafts.iter().map(|d| d.n_split).sum();
-    Ok(Lowered { plan: builder.plan, weights: data, n_split })
+    Ok(Lowered {
+        plan: builder.plan,
+        weights: data,
+        n_split,
+    })
 }
 
 fn empty_plan(options: &LowerOptions) -> Plan {
     let arenas = if options.one_at_a_time {
-        vec![Arena { device: Device::Cpu, bytes: 0, kind: ArenaKind::Scratch, models: vec![] }]
+        vec![Arena {
+            device: Device::Cpu,
+            bytes: 0,
+            kind: ArenaKind::Scratch,
+            models: vec![],
+        }]
     } else {
         vec![]
     };
@@ -138,7 +163,11 @@ impl Builder<'_> {
     fn weights(&mut self, drafts: &[ModelDraft]) -> (BTreeMap<WeightId, WeightIndex>, Vec<Bytes>) {
         let used: std::collections::BTreeSet<WeightId> = drafts
             .iter()
-            .flat_map(|d| d.steps.iter().flat_map(|s| s.args.iter().map(|&(s, _)| d.storages[s].kind)))
+            .flat_map(|d| {
+                d.steps
+                    .iter()
+                    .flat_map(|s| s.args.iter().map(|&(s, _)| d.storages[s].kind))
+            })
             .filter_map(|kind| match kind {
                 StorageKind::Weight(w) => Some(w),
                 _ => None,
@@ -179,7 +208,10 @@ impl Builder<'_> {
             let args = step
                 .args
                 .iter()
-                .map(|&(storage, offset)| Arg { place: places[storage], offset })
+                .map(|&(storage, offset)| Arg {
+                    place: places[storage],
+                    offset,
+                })
                 .collect();
             self.plan.steps.push(Step {
                 kernel,
@@ -205,15 +237,29 @@ impl Builder<'_> {
             Port {
                 name: name.to_string(),
                 dtype: kernels::tape::dtype(ty.dtype),
-                dims: ty.shape.dims().unwrap_or_default().iter().map(|&d| d as u64).collect(),
+                dims: ty
+                    .shape
+                    .dims()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|&d| d as u64)
+                    .collect(),
                 buffer,
             }
         };
         let name = |v: ir::ValueId| graph.values[v].name.as_deref().unwrap_or_default();
-        let inputs =
-            graph.inputs.iter().zip(&draft.inputs).map(|(&v, &s)| port(name(v), v, s)).collect();
-        let outputs =
-            graph.outputs.iter().zip(&draft.outputs).map(|((n, v), &s)| port(n, *v, s)).collect();
+        let inputs = graph
+            .inputs
+            .iter()
+            .zip(&draft.inputs)
+            .map(|(&v, &s)| port(name(v), v, s))
+            .collect();
+        let outputs = graph
+            .outputs
+            .iter()
+            .zip(&draft.outputs)
+            .map(|((n, v), &s)| port(n, *v, s))
+            .collect();
         self.plan.models.push(Model {
             name: graph.name.clone(),
             inputs,
@@ -223,7 +269,13 @@ impl Builder<'_> {
             n_nodes: options.n_nodes.get(m).copied().unwrap_or(0),
         });
         if n_steps > 0 {
-            let block = Block { model, first_step, n_steps, predicted_ns: 0, measured_ns: None };
+            let block = Block {
+                model,
+                first_step,
+                n_steps,
+                predicted_ns: 0,
+                measured_ns: None,
+            };
             self.plan.blocks.push(block);
         }
         scratch
@@ -250,7 +302,11 @@ impl Builder<'_> {
             .iter()
             .map(|&s| {
                 let (first, last) = touched[s].unwrap_or_default();
-                Lifetime { bytes: draft.storages[s].bytes, first, last }
+                Lifetime {
+                    bytes: draft.storages[s].bytes,
+                    first,
+                    last,
+                }
             })
             .collect();
         let (offsets, scratch_bytes) = place(&lifetimes, BUFFER_ALIGN);

@@ -1,6 +1,6 @@
 //! Regions to steps: every value gets a place in some storage, every region its kernels.
 
-use super::arrange::{arrange, part, Arranged};
+use super::arrange::{Arranged, arrange, part};
 use super::plan::LowerError;
 use ir::id::EntityId;
 use ir::infer::InferCx;
@@ -69,7 +69,10 @@ pub(super) fn lower_graph(graph: &Graph, weights: &Weights) -> Result<ModelDraft
     let mut i = 0;
     while i < graph.order.len() {
         let region = graph.nodes[graph.order[i]].region;
-        let n = graph.order[i..].iter().take_while(|&&n| graph.nodes[n].region == region).count();
+        let n = graph.order[i..]
+            .iter()
+            .take_while(|&&n| graph.nodes[n].region == region)
+            .count();
         let nodes = &graph.order[i..i + n];
         let kind = region.map_or(RegionKind::Library, |r| graph.regions[r].kind);
         lowering.region(kind, nodes)?;
@@ -98,7 +101,10 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn name(&self, v: ValueId) -> String {
-        self.graph.values[v].name.as_deref().map_or_else(|| v.to_string(), str::to_string)
+        self.graph.values[v]
+            .name
+            .as_deref()
+            .map_or_else(|| v.to_string(), str::to_string)
     }
 
     fn dims(&self, v: ValueId) -> Result<Vec<u64>, LowerError> {
@@ -118,7 +124,11 @@ impl Lowering<'_> {
     fn storage(&mut self, kind: StorageKind, v: ValueId) -> Result<usize, LowerError> {
         let n: u64 = self.dims(v)?.iter().product();
         let bytes = n * self.dtype(v).size() as u64;
-        self.draft.storages.push(Storage { kind, bytes, name: self.name(v) });
+        self.draft.storages.push(Storage {
+            kind,
+            bytes,
+            name: self.name(v),
+        });
         Ok(self.draft.storages.len() - 1)
     }
 
@@ -143,7 +153,9 @@ impl Lowering<'_> {
         if let Some(place) = &self.places[v.index()] {
             return Ok(place.clone());
         }
-        let Def::Weight(w) = self.graph.values[v].def else { return self.make_place(v) };
+        let Def::Weight(w) = self.graph.values[v].def else {
+            return self.make_place(v);
+        };
         let storage = match self.weight_storage.get(&w) {
             Some(&s) => s,
             None => {
@@ -178,11 +190,21 @@ impl Lowering<'_> {
                     strides[d] = stride;
                 }
                 let storage = self.storage(StorageKind::Scratch, v)?;
-                Place { storage, layout: Layout { offset: 0, dims, strides } }
+                Place {
+                    storage,
+                    layout: Layout {
+                        offset: 0,
+                        dims,
+                        strides,
+                    },
+                }
             }
             Arranged::Slice { of, axis, start } => {
                 let whole = self.place(of)?;
-                Place { storage: whole.storage, layout: part(&whole.layout, axis, start, &dims) }
+                Place {
+                    storage: whole.storage,
+                    layout: part(&whole.layout, axis, start, &dims),
+                }
             }
         };
         self.places[v.index()] = Some(place.clone());
@@ -277,8 +299,16 @@ impl Lowering<'_> {
         let mut work = (0u64, label(self.graph, nodes), origin(self.graph, nodes));
         for &n in nodes {
             let node = &self.graph.nodes[n];
-            let inputs: Vec<_> = node.inputs.iter().map(|v| v.map(|v| self.graph.ty(v))).collect();
-            let results: Vec<_> = node.outputs.iter().map(|&v| self.graph.ty(v).clone()).collect();
+            let inputs: Vec<_> = node
+                .inputs
+                .iter()
+                .map(|v| v.map(|v| self.graph.ty(v)))
+                .collect();
+            let results: Vec<_> = node
+                .outputs
+                .iter()
+                .map(|&v| self.graph.ty(v).clone())
+                .collect();
             work.0 += node.op.work(&inputs, &results).flop;
         }
         let n_calls = calls.len();
@@ -302,7 +332,10 @@ impl Lowering<'_> {
     /// Where operand `i` of `node` lies for a kernel; convolutions want channels innermost.
     fn operand(&mut self, node: NodeId, i: usize, v: ValueId) -> Result<Place, LowerError> {
         let place = self.place(v)?;
-        let images = matches!(self.graph.nodes[node].op, Op::Conv(_) | Op::ConvTranspose(_)) && i == 0;
+        let images = matches!(
+            self.graph.nodes[node].op,
+            Op::Conv(_) | Op::ConvTranspose(_)
+        ) && i == 0;
         // With few channels the kernel gathers a pixel's values as fast from planes.
         const FEW_CHANNELS: u64 = 4;
         let layout = &place.layout;
@@ -313,7 +346,10 @@ impl Lowering<'_> {
                 return self.copy(v, StorageOrder::ChannelsLast);
             }
             let mut place = place;
-            place.layout = Layout { offset: place.layout.offset, ..Layout::dense(&place.layout.dims, StorageOrder::ChannelsLast) };
+            place.layout = Layout {
+                offset: place.layout.offset,
+                ..Layout::dense(&place.layout.dims, StorageOrder::ChannelsLast)
+            };
             return Ok(place);
         }
         Ok(place)
@@ -326,7 +362,10 @@ impl Lowering<'_> {
         }
         let from = self.place(v)?;
         let storage = self.storage(StorageKind::Scratch, v)?;
-        let to = Place { storage, layout: Layout::dense(&from.layout.dims, order) };
+        let to = Place {
+            storage,
+            layout: Layout::dense(&from.layout.dims, order),
+        };
         self.push_copy(v, &from, &to);
         self.copies.insert((v, order), to.clone());
         Ok(to)
@@ -376,14 +415,26 @@ impl Lowering<'_> {
                 plans::spec::Role::Write | plans::spec::Role::Update => bytes_written += bytes,
             }
         }
-        self.draft.steps.push(StepDraft { call, args, label, origin, flop, bytes_read, bytes_written });
+        self.draft.steps.push(StepDraft {
+            call,
+            args,
+            label,
+            origin,
+            flop,
+            bytes_read,
+            bytes_written,
+        });
     }
 
     /// A view moves nothing where strides can express it; else its operand is copied first.
     fn view(&mut self, node: NodeId) -> Result<(), LowerError> {
         let n = &self.graph.nodes[node];
         let x = n.inputs[0].ok_or_else(|| self.node_error(node, "no operand"))?;
-        let types: Vec<_> = n.inputs.iter().map(|v| v.map(|v| self.graph.ty(v))).collect();
+        let types: Vec<_> = n
+            .inputs
+            .iter()
+            .map(|v| v.map(|v| self.graph.ty(v)))
+            .collect();
         let constants: Vec<_> = n
             .inputs
             .iter()
@@ -395,7 +446,10 @@ impl Lowering<'_> {
                 continue;
             }
             let steps = n.op.view(&cx, output).ok_or_else(|| {
-                self.node_error(node, "its shape depends on values that are not known at compile time")
+                self.node_error(
+                    node,
+                    "its shape depends on values that are not known at compile time",
+                )
             })?;
             let mut place = self.place(x)?;
             for step in &steps {
@@ -403,10 +457,9 @@ impl Lowering<'_> {
                     Some(layout) => layout,
                     None => {
                         place = self.densify(x, &place)?;
-                        place
-                            .layout
-                            .view(step)
-                            .ok_or_else(|| self.node_error(node, "a view of a dense tensor is affine"))?
+                        place.layout.view(step).ok_or_else(|| {
+                            self.node_error(node, "a view of a dense tensor is affine")
+                        })?
                     }
                 };
                 place.layout = viewed;
@@ -418,13 +471,19 @@ impl Lowering<'_> {
 
     /// A row-major copy of what lies at `place`.
     fn densify(&mut self, v: ValueId, place: &Place) -> Result<Place, LowerError> {
-        let is_value = self.places[v.index()].as_ref().is_some_and(|p| p.layout == place.layout);
+        let is_value = self.places[v.index()]
+            .as_ref()
+            .is_some_and(|p| p.layout == place.layout);
         if is_value {
             return self.copy(v, StorageOrder::RowMajor);
         }
         let bytes = place.layout.n_elements() * self.dtype(v).size() as u64;
         let name = self.name(v);
-        self.draft.storages.push(Storage { kind: StorageKind::Scratch, bytes, name });
+        self.draft.storages.push(Storage {
+            kind: StorageKind::Scratch,
+            bytes,
+            name,
+        });
         let to = Place {
             storage: self.draft.storages.len() - 1,
             layout: Layout::dense(&place.layout.dims, StorageOrder::RowMajor),
@@ -438,7 +497,9 @@ impl Lowering<'_> {
         let n = &self.graph.nodes[node];
         let result = n.outputs[0];
         let whole = self.place(result)?;
-        let Op::Concat(concat) = &n.op else { return Err(self.node_error(node, "no concatenation")) };
+        let Op::Concat(concat) = &n.op else {
+            return Err(self.node_error(node, "no concatenation"));
+        };
         let axis = ir::infer::normalize_axis(concat.axis, whole.layout.dims.len())
             .map_err(|e| self.node_error(node, &e.to_string()))?;
         let mut start = 0;
@@ -463,7 +524,10 @@ impl Lowering<'_> {
     }
 
     fn node_error(&self, node: NodeId, why: &str) -> LowerError {
-        self.build_error(BuildError { node, why: why.to_string() })
+        self.build_error(BuildError {
+            node,
+            why: why.to_string(),
+        })
     }
 
     /// Copies outputs that no kernel wrote in place.
@@ -474,9 +538,8 @@ impl Lowering<'_> {
                 storage: self.draft.outputs[i],
                 layout: Layout::dense(&from.layout.dims, StorageOrder::RowMajor),
             };
-            let in_place = from.storage == to.storage
-                && from.layout.offset == 0
-                && from.layout.is_row_major();
+            let in_place =
+                from.storage == to.storage && from.layout.offset == 0 && from.layout.is_row_major();
             if !in_place && from.layout.n_elements() > 0 {
                 self.push_copy(*v, &from, &to);
             }

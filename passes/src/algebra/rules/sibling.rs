@@ -2,6 +2,7 @@
 
 use super::channel::Along;
 use super::unite;
+use super::view::is_movable_map;
 use crate::algebra::term::{Application, Terms};
 use egg::Id;
 use ir::Op;
@@ -10,6 +11,9 @@ use std::collections::BTreeSet;
 
 /// More siblings than this are left alone: one kernel would hold all their results at once.
 const MOST: usize = 8;
+
+/// How many elementwise operators, one after another, move from the parts to the whole.
+const MOST_MAPS: usize = 3;
 
 /// A contraction of the shared operand with constants.
 struct Sibling {
@@ -120,12 +124,77 @@ fn merge(
         axis: axis as i64,
         num_outputs: None,
     };
-    let split = t.add_with(split, &[Some(wide), Some(sizes)], members.len())?;
-    for (i, member) in members.iter().enumerate() {
-        let part = t.part(split, i)?;
-        unite(t, member.class, part);
+    let mut parts: Vec<Id> = members.iter().map(|m| m.class).collect();
+    let mut whole = wide;
+    for _ in 0..=MOST_MAPS {
+        let split = t.add_with(split.clone(), &[Some(whole), Some(sizes)], parts.len())?;
+        for (i, &class) in parts.iter().enumerate() {
+            let part = t.part(split, i)?;
+            unite(t, class, part);
+        }
+        let Some((mapped, results)) = common_map(t, whole, &parts) else {
+            break;
+        };
+        t.egraph.analysis.wide.insert(mapped);
+        (whole, parts) = (mapped, results);
     }
     Some(())
+}
+
+/// An elementwise operator that is applied to all of `parts`, with numbers as its other operands, and
+/// its results: the operator of `whole`, and the classes of the results.
+fn common_map(t: &mut Terms<'_>, whole: Id, parts: &[Id]) -> Option<(Id, Vec<Id>)> {
+    let first_part = t.egraph.find(parts[0]);
+    for (first, op, operands) in maps_of(t, first_part) {
+        let mut results = vec![first];
+        for &part in &parts[1..] {
+            let part = t.egraph.find(part);
+            let swapped = |o: &Option<Id>| {
+                if *o == Some(first_part) {
+                    Some(part)
+                } else {
+                    *o
+                }
+            };
+            let same = |o: &[Option<Id>]| operands.iter().map(swapped).eq(o.iter().copied());
+            let fellow = maps_of(t, part)
+                .into_iter()
+                .find(|(_, other, o)| *other == op && same(o));
+            results.extend(fellow.map(|(class, ..)| class));
+        }
+        if results.len() == parts.len() {
+            let of_whole: Vec<Option<Id>> = operands
+                .iter()
+                .map(|o| {
+                    if *o == Some(first_part) {
+                        Some(whole)
+                    } else {
+                        *o
+                    }
+                })
+                .collect();
+            let mapped = t.add_with(op, &of_whole, 1)?;
+            return Some((mapped, results));
+        }
+    }
+    None
+}
+
+/// The elementwise operators of `class` whose other operands are numbers: their classes, themselves,
+/// their operands.
+fn maps_of(t: &Terms<'_>, class: Id) -> Vec<(Id, Op, Vec<Option<Id>>)> {
+    let class = t.egraph.find(class);
+    let mut maps = vec![];
+    for reader in parents(t, class) {
+        for m in t.applications(reader, is_movable_map) {
+            let fits = |o: &Id| *o == class || (t.is_constant(*o) && t.splat(*o).is_some());
+            let reads = m.operands.iter().flatten().filter(|o| **o == class).count();
+            if reads == 1 && m.operands.iter().flatten().all(fits) && reader != class {
+                maps.push((reader, m.op, m.operands));
+            }
+        }
+    }
+    maps
 }
 
 pub(super) fn merge_matmuls(t: &mut Terms<'_>, x: Id) {

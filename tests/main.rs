@@ -5,6 +5,7 @@
 mod architecture;
 mod command_line;
 mod conformance;
+mod models;
 mod plan;
 
 use std::io::Write;

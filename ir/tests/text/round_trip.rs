@@ -5,7 +5,11 @@ use dlirc_ir::text::{parse, parse_with, print};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn printed_programs_parse_back(choices in prop::collection::vec(any::<u32>(), 0..400)) {

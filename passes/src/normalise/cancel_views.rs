@@ -100,7 +100,7 @@ fn chain_to(s: &Sweep<'_, '_, '_>, node: NodeId) -> Vec<NodeId> {
 /// or is cut unevenly.
 fn shortest(s: &Sweep<'_, '_, '_>, nodes: &[NodeId]) -> Option<Chain> {
     let first = *nodes.last()?;
-    let mut all = Rearrangement::identity(&s.dims(s.input(first, 0)?)?);
+    let mut all = Rearrangement::identity(&s.dims(s.input(first, 0)?)?)?;
     for &n in nodes.iter().rev() {
         match s.op(n) {
             Op::Transpose(op) => {

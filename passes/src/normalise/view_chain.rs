@@ -44,18 +44,21 @@ impl Chain {
 }
 
 impl Rearrangement {
-    /// The one that does nothing, of a tensor of these dimensions.
-    pub(super) fn identity(dims: &[usize]) -> Self {
+    /// The one that does nothing, of a tensor of these dimensions; `None` if it has no elements.
+    pub(super) fn identity(dims: &[usize]) -> Option<Self> {
+        if dims.contains(&0) {
+            return None;
+        }
         let factor = |(i, &size): (usize, &usize)| {
             vec![Factor {
                 size,
                 place: vec![i as u32],
             }]
         };
-        Self {
+        Some(Self {
             source: dims.to_vec(),
             dims: dims.iter().enumerate().map(factor).collect(),
-        }
+        })
     }
 
     /// The dimensions of the result.
@@ -69,12 +72,8 @@ impl Rearrangement {
         self.dims = perm.iter().map(|&p| self.dims[p].clone()).collect();
     }
 
-    /// Follows this one by a reshape to `dims`; `None` if that cuts factors unevenly, or if there
-    /// are no elements.
+    /// Follows this one by a reshape to `dims`; `None` if that cuts factors unevenly.
     pub(super) fn reshape(&mut self, dims: &[usize]) -> Option<()> {
-        if dims.contains(&0) || self.source.contains(&0) {
-            return None;
-        }
         let mut factors: Vec<Factor> = self.runs().into_iter().rev().collect();
         let mut regrouped = Vec::with_capacity(dims.len());
         for &dim in dims {
@@ -232,7 +231,7 @@ mod tests {
         perm: &[usize],
         join: &[usize],
     ) {
-        let mut r = Rearrangement::identity(source);
+        let mut r = Rearrangement::identity(source).unwrap();
         for step in steps {
             match step {
                 R(dims) => r.reshape(dims).unwrap(),
@@ -319,10 +318,9 @@ mod tests {
 
     #[test]
     fn uneven_cuts_end_the_chain() {
-        let mut r = Rearrangement::identity(&[6, 4]);
+        let mut r = Rearrangement::identity(&[6, 4]).unwrap();
         r.transpose(&[1, 0]);
         assert_eq!(r.reshape(&[3, 8]), None);
-        let mut empty = Rearrangement::identity(&[0, 4]);
-        assert_eq!(empty.reshape(&[4, 0]), None);
+        assert_eq!(Rearrangement::identity(&[0, 4]), None);
     }
 }

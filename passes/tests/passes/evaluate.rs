@@ -36,7 +36,7 @@ impl Seeded {
 }
 
 /// The outputs of every model of `program`, by name, for inputs made from the inputs' names.
-pub(crate) fn outputs(program: &Program, ints_below: u64) -> Vec<(String, Tensor)> {
+pub(crate) fn outputs(program: &Program, ints_below: u64) -> Result<Vec<(String, Tensor)>, String> {
     let mut all = vec![];
     for (_, graph) in program.graphs.iter() {
         let mut seeded = Seeded(0x9e37_79b9);
@@ -46,12 +46,12 @@ pub(crate) fn outputs(program: &Program, ints_below: u64) -> Vec<(String, Tensor
             .map(|ty| seeded.input(ty, ints_below))
             .collect();
         let results = ir::eval::graph(graph, &program.weights, &inputs)
-            .unwrap_or_else(|e| panic!("{}: {e}", graph.name));
+            .map_err(|e| format!("{}: {e}", graph.name))?;
         for ((name, _), tensor) in graph.outputs.iter().zip(results) {
             all.push((format!("{}/{name}", graph.name), tensor));
         }
     }
-    all
+    Ok(all)
 }
 
 /// The largest difference that counts as rounding, relative to the norm.
@@ -67,28 +67,43 @@ fn tolerance(dtype: DType) -> f64 {
 
 /// Panics where `new` is not `old`, up to rounding.
 pub(crate) fn assert_same(old: &[(String, Tensor)], new: &[(String, Tensor)], what: &str) {
-    assert_eq!(old.len(), new.len(), "{what}: outputs");
+    if let Err(why) = same(old, new, tolerance) {
+        panic!("{what}: {why}");
+    }
+}
+
+/// What differs between `old` and `new` by more than `tolerance`, relative to the norm.
+pub(crate) fn same(
+    old: &[(String, Tensor)],
+    new: &[(String, Tensor)],
+    tolerance: impl Fn(DType) -> f64,
+) -> Result<(), String> {
+    if old.len() != new.len() {
+        return Err("another number of outputs".into());
+    }
     for ((name, a), (other, b)) in old.iter().zip(new) {
-        assert_eq!(name, other, "{what}: names");
-        assert_eq!(a.ty(), b.ty(), "{what}: type of {name}");
-        let (a, b, dtype) = (a.to_f64().unwrap(), b.to_f64().unwrap(), a.dtype());
-        let mut error = 0.0;
-        let mut norm = 0.0;
+        if name != other || a.ty() != b.ty() {
+            return Err(format!(
+                "{name} of type {} became {other} of type {}",
+                a.ty(),
+                b.ty()
+            ));
+        }
+        let tolerance = tolerance(a.dtype());
+        let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
+        let (mut error, mut norm) = (0.0, 0.0);
         for (x, y) in a.iter().zip(&b) {
             if x.is_finite() && y.is_finite() {
                 error += (x - y).powi(2);
                 norm += x.powi(2);
-            } else {
-                assert!(
-                    x == y || x.is_nan() && y.is_nan(),
-                    "{what}: {name}: {x} became {y}"
-                );
+            } else if !(x == y || x.is_nan() && y.is_nan()) {
+                return Err(format!("{name}: {x} became {y}"));
             }
         }
         let (error, norm) = (error.sqrt(), norm.sqrt());
-        assert!(
-            error <= tolerance(dtype) * norm,
-            "{what}: {name} differs by {error:e} of {norm:e}"
-        );
+        if error > tolerance * norm {
+            return Err(format!("{name} differs by {error:e} of {norm:e}"));
+        }
     }
+    Ok(())
 }

@@ -68,7 +68,7 @@ fn check(path: &Path) -> Result<(), String> {
         ));
     }
     let mut program = ir::text::parse(case.before).map_err(|e| e.to_string())?;
-    let old = outputs(&program, case.ints_below);
+    let old = outputs(&program, case.ints_below)?;
     let printed = ir::text::print(&program);
     let mut cx = PassCx::new(Options {
         verify: true,
@@ -83,11 +83,8 @@ fn check(path: &Path) -> Result<(), String> {
             .0;
     }
     let after = ir::text::print(&program);
-    assert_same(
-        &old,
-        &outputs(&program, case.ints_below),
-        &path.display().to_string(),
-    );
+    let new = outputs(&program, case.ints_below)?;
+    assert_same(&old, &new, &path.display().to_string());
     match case.verdict.strip_prefix("refused: ") {
         None if case.verdict == "expect" => {
             if std::env::var_os("DLIRC_BLESS").is_some() {

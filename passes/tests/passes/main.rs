@@ -6,3 +6,4 @@ mod evaluate;
 mod files;
 mod linear;
 mod manager;
+mod random;

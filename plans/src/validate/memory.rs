@@ -84,7 +84,7 @@ struct Touch {
 }
 
 /// Beyond this many accesses to a piece, those of a lane are taken as one to the whole piece.
-const MAX_ACCESSES: usize = 64;
+const MAX_ACCESSES: usize = 2 * MAX_LANES;
 
 impl Walk<'_> {
     fn model(&mut self, model: ModelIndex) -> Result<(), Exhausted> {
@@ -259,24 +259,20 @@ impl Walk<'_> {
             self.budget.spend(1 + piece.accesses.len() as u64)?;
             let order = &self.order;
             let lane = order.lane(i);
-            // A later read in the same lane stands for the earlier one.
-            let earlier = piece
-                .accesses
-                .iter_mut()
-                .find(|a| !a.is_write && order.lane(a.step) == lane);
+            // A later read of the same in the same lane stands for the earlier one.
+            let earlier = piece.accesses.iter_mut().find(|a| {
+                !a.is_write && order.lane(a.step) == lane && a.runs.as_ref() == Some(&touch.placed)
+            });
             match earlier {
-                Some(access) if access.step == i => access.runs = None,
-                Some(access) => {
-                    access.step = i;
-                    if access.runs.as_ref() != Some(&touch.placed) {
-                        access.runs = None;
-                    }
-                }
-                None => piece.accesses.push(Access {
-                    step: i,
-                    is_write: false,
-                    runs: Some(touch.placed.clone()),
-                }),
+                Some(access) => access.step = i,
+                None => piece.add(
+                    Access {
+                        step: i,
+                        is_write: false,
+                        runs: Some(touch.placed.clone()),
+                    },
+                    order,
+                ),
             }
         }
         Ok(())
@@ -342,10 +338,7 @@ impl Walk<'_> {
             for (_, piece) in pieces.range_mut(hull) {
                 self.budget.spend(1 + piece.accesses.len() as u64)?;
                 piece.owner = Some(touch.buffer);
-                piece.accesses.push(access.clone());
-                if piece.accesses.len() > MAX_ACCESSES {
-                    merge_by_lane(&mut piece.accesses, &self.order);
-                }
+                piece.add(access.clone(), &self.order);
             }
         }
         if touch.role == Role::Write
@@ -444,21 +437,28 @@ fn fill_gaps(pieces: &mut BTreeMap<u64, Piece>, range: &Range<u64>) {
     }
 }
 
-/// Keeps the last read and the last write of each lane, as accesses to the whole piece.
-fn merge_by_lane(accesses: &mut Vec<Access>, order: &Order) {
-    let mut last: BTreeMap<(bool, usize), StepIndex> = BTreeMap::new();
-    for access in accesses.iter() {
-        let step = last
-            .entry((access.is_write, order.lane(access.step)))
-            .or_insert(access.step);
-        *step = access.step.max(*step);
+impl Piece {
+    /// Notes an access. When there are many, the last read and the last write of each lane stay, as
+    /// accesses to the whole piece.
+    fn add(&mut self, access: Access, order: &Order) {
+        self.accesses.push(access);
+        if self.accesses.len() <= MAX_ACCESSES {
+            return;
+        }
+        let mut last: BTreeMap<(bool, usize), StepIndex> = BTreeMap::new();
+        for access in &self.accesses {
+            let step = last
+                .entry((access.is_write, order.lane(access.step)))
+                .or_insert(access.step);
+            *step = access.step.max(*step);
+        }
+        self.accesses = last
+            .into_iter()
+            .map(|((is_write, _), step)| Access {
+                step,
+                is_write,
+                runs: None,
+            })
+            .collect();
     }
-    *accesses = last
-        .into_iter()
-        .map(|((is_write, _), step)| Access {
-            step,
-            is_write,
-            runs: None,
-        })
-        .collect();
 }

@@ -483,6 +483,59 @@ pub(crate) fn growing() -> Sample {
     s
 }
 
+/// A step of [`columns`].
+pub(crate) struct ColumnStep<'a> {
+    pub(crate) lane: u16,
+    pub(crate) waits: &'a [u32],
+    /// Columns that it reads: of the input if there are none.
+    pub(crate) reads: &'a [u64],
+    /// The column that it writes; a buffer of its own if `None`.
+    pub(crate) writes: Option<u64>,
+}
+
+/// Steps on the four columns of one buffer, which lie in turns, and at last a copy of the input.
+pub(crate) fn columns(steps: &[ColumnStep<'_>]) -> Sample {
+    let mut s = Sample::new();
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    let bytes = 8 * 4 * 4;
+    let x = s.buffer(io, "x", bytes);
+    let y = s.buffer(io, "y", bytes);
+    let shared = s.buffer(scratch, "shared", bytes);
+    for (i, step) in steps.iter().enumerate() {
+        let column = |b, c: u64| (Place::Buffer(b), c * 4);
+        let mut places: Vec<_> = step.reads.iter().map(|&c| column(shared, c)).collect();
+        if places.is_empty() {
+            places.push(at(x));
+        }
+        let spec = KernelSpec::Map(MapSpec {
+            domain: vec![8],
+            inputs: vec![MapInput::affine(strided(&[4])); places.len()],
+            tape: tape(&[TapeOp::Input(0)]),
+            outputs: vec![strided(&[4])],
+        });
+        places.push(match step.writes {
+            Some(c) => column(shared, c),
+            None => at(s.buffer(scratch, &format!("own{i}"), bytes)),
+        });
+        let made = s.step("Copy", spec, &places);
+        made.lane = step.lane;
+        made.waits = step.waits.iter().copied().map(StepIndex).collect();
+    }
+    let copy = KernelSpec::Map(MapSpec {
+        domain: vec![32],
+        inputs: vec![MapInput::affine(f32s(&[32]))],
+        tape: tape(&[TapeOp::Input(0)]),
+        outputs: vec![f32s(&[32])],
+    });
+    s.step("Copy", copy, &[at(x), at(y)]);
+    let inputs = vec![port("x", DType::F32, &[32], x)];
+    let outputs = vec![port("y", DType::F32, &[32], y)];
+    let n = s.plan.steps.len() as u32;
+    s.finish_model("columns", inputs, outputs, &[n]);
+    s
+}
+
 /// A multilayer perceptron.
 pub(crate) fn mlp() -> Sample {
     let mut s = Sample::new();

@@ -1,6 +1,6 @@
 //! Plans that are refused, and why.
 
-use crate::samples::{self, Sample};
+use crate::samples::{self, ColumnStep, Sample};
 use crate::{interleavings, random_plans, zoo};
 use plans::spec::Role;
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
@@ -519,6 +519,92 @@ fn a_write_waits_for_unordered_reads() {
     assert_eq!(found[0].place, At::Argument(StepIndex(3), 2));
     plan.steps[3].waits = vec![StepIndex(2)];
     assert_eq!(errors(plan), []);
+}
+
+/// Lane, waits, columns that are read, column that is written.
+type Given<'a> = (u16, &'a [u32], &'a [u64], Option<u64>);
+
+/// The steps that conflict, and with which.
+fn conflicts(steps: &[Given<'_>]) -> Vec<(u32, String)> {
+    let steps: Vec<ColumnStep<'_>> = steps
+        .iter()
+        .map(|&(lane, waits, reads, writes)| ColumnStep {
+            lane,
+            waits,
+            reads,
+            writes,
+        })
+        .collect();
+    errors(samples::columns(&steps).plan)
+        .into_iter()
+        .map(|e| match e.place {
+            At::Argument(step, _) if e.code == Code::Conflict => (step.0, e.message),
+            _ => panic!("{e}"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_last_read_of_a_lane_counts() {
+    let write = (0, &[][..], &[][..], Some(0));
+    let first = (1, &[0][..], &[0][..], None);
+    let second = (1, &[][..], &[0][..], None);
+    let found = conflicts(&[write, first, second, (0, &[1], &[], Some(0))]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0 == 3 && found[0].1.contains("step 2"),
+        "{found:?}"
+    );
+    assert_eq!(
+        conflicts(&[write, first, second, (0, &[2], &[], Some(0))]),
+        []
+    );
+}
+
+#[test]
+fn all_reads_of_a_step_count() {
+    let write = |c| (0, &[][..], &[][..], Some(c));
+    let both = (1, &[1][..], &[0, 1][..], None);
+    for c in [0, 1] {
+        let found = conflicts(&[write(0), write(1), both, write(c)]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].0 == 3 && found[0].1.contains("step 2"),
+            "{found:?}"
+        );
+    }
+    // What lies in turns with what is read can be written meanwhile, by another step or the same.
+    assert_eq!(conflicts(&[write(0), write(1), both, write(2)]), []);
+    let in_turns = (1, &[1][..], &[0, 1][..], Some(3));
+    assert_eq!(conflicts(&[write(0), write(1), in_turns, write(2)]), []);
+}
+
+#[test]
+fn a_write_beside_a_read_does_not_hide_it() {
+    let write = |c| (0, &[][..], &[][..], Some(c));
+    let read = (1, &[0][..], &[0][..], None);
+    let found = conflicts(&[write(0), read, write(1), write(0)]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0 == 3 && found[0].1.contains("step 1"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn of_many_writes_none_is_forgotten() {
+    let write = |c| (0, &[][..], &[][..], Some(c));
+    let mut steps: Vec<_> = (0..200).map(|i| write(i % 4)).collect();
+    // Step 2 writes column 2, step 198 does so last.
+    steps.push((1, &[197], &[2], None));
+    let found = conflicts(&steps);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0 == 200 && found[0].1.contains("step 19"),
+        "{found:?}"
+    );
+    steps[200] = (1, &[199], &[2], None);
+    assert_eq!(conflicts(&steps), []);
 }
 
 #[test]

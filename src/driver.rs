@@ -3,9 +3,9 @@
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
-use passes::PassCx;
 use passes::lower::{LowerOptions, Lowered, lower};
 use passes::manager::Observer;
+use passes::{PassCx, Phase};
 use plans::ValidPlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,9 +22,14 @@ pub struct Request {
     pub target: Target,
     /// Whether models never run at once.
     pub one_at_a_time: bool,
+    /// Phases that are left out, to see what they are worth. Only those that a program can do without.
+    pub without: Vec<Phase>,
     /// What the pass manager is asked.
     pub passes: passes::Options,
 }
+
+/// The phases that a program can do without.
+pub const OPTIONAL: [Phase; 1] = [Phase::Algebra];
 
 /// What plans are made for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -104,9 +109,14 @@ pub fn read(request: &Request, summary: &mut Summary) -> Result<Program, Diagnos
     Ok(program)
 }
 
-/// Optimises `program` up to its regions.
-pub fn optimise(program: &mut Program, cx: &mut PassCx<'_>) -> Result<(), Diagnostic> {
-    for &(phase, _) in passes::PIPELINE {
+/// Optimises `program` up to its regions, leaving out the phases `without`.
+pub fn optimise(
+    program: &mut Program,
+    cx: &mut PassCx<'_>,
+    without: &[Phase],
+) -> Result<(), Diagnostic> {
+    let phases = passes::PIPELINE.iter().map(|(phase, _)| *phase);
+    for phase in phases.filter(|p| !without.contains(p)) {
         passes::manager::run(phase, program, cx)?;
     }
     Ok(())
@@ -130,7 +140,7 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
 
     observer.phase("optimise");
     let mut cx = PassCx::new(request.passes.clone()).observed_by(observer.passes());
-    optimise(&mut program, &mut cx)?;
+    optimise(&mut program, &mut cx, &request.without)?;
     summary.executions = std::mem::take(&mut cx.executions);
     drop(cx);
     summary.phases.push(("optimise", clock.lap()));
@@ -216,6 +226,9 @@ fn canonical_options(request: &Request) -> String {
     }
     if request.one_at_a_time {
         options += " one-at-a-time";
+    }
+    for phase in &request.without {
+        options += &format!(" without={phase}");
     }
     if let Some(n) = request.passes.stop_after {
         options += &format!(" stop-after={n}");

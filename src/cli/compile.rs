@@ -5,8 +5,8 @@ use crate::cli::table::{mib, table};
 use crate::driver::{self, Compiled, Request, Target, Watch};
 use crate::report::{Diagnostic, data, draw, say};
 use clap::Args;
-use passes::Pass;
 use passes::manager::Observer;
+use passes::{Pass, Phase};
 use plans::stats::stats;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ pub(super) struct Compile {
     /// Verify the program after each pass.
     #[arg(long)]
     verify: bool,
+    /// Leave this phase out, to see what it is worth; may be given several times.
+    #[arg(long, value_name = "PHASE", value_parser = optional_phase)]
+    without: Vec<Phase>,
     /// Stop optimising after this many changes, to find the one that breaks a model.
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
@@ -59,6 +62,13 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
         "cpu" => Ok(Target::Cpu),
         other => Err(format!("no target is called `{other}`; choose cpu")),
     }
+}
+
+/// A phase that can be left out.
+fn optional_phase(text: &str) -> Result<Phase, String> {
+    let found = driver::OPTIONAL.into_iter().find(|p| p.name() == text);
+    let names = driver::OPTIONAL.map(Phase::name).join(", ");
+    found.ok_or_else(|| format!("only {names} can be left out"))
 }
 
 /// `NAME=1,3,224,224`.
@@ -83,6 +93,7 @@ impl Compile {
             shapes: self.shapes.into_iter().collect(),
             target: self.target,
             one_at_a_time: self.one_at_a_time,
+            without: self.without,
             passes: passes::Options {
                 verify: self.verify || cfg!(debug_assertions),
                 stop_after: self.stop_after,

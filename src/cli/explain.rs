@@ -50,7 +50,7 @@ impl Explain {
             ..Default::default()
         };
         let mut cx = PassCx::new(options);
-        driver::optimise(&mut program, &mut cx)?;
+        driver::optimise(&mut program, &mut cx, &[])?;
 
         let is_asked = |r: &&Refusal| {
             self.pass.as_ref().is_none_or(|p| r.pass == p.as_str())

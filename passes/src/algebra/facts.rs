@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub refused: BTreeSet<(&'static str, Id, String)>,
     /// Classes of contractions that rules made of several.
     pub wide: BTreeSet<Id>,
+    /// Rules add nothing to an e-graph that holds this many terms.
+    pub most_terms: usize,
 }
 
 impl Facts {

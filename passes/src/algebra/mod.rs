@@ -45,7 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cost: CostModel::default(),
-            most_terms_per_node: 60,
+            most_terms_per_node: 24,
             most_iterations: 24,
             most_shared_bytes: 1 << 20,
         }

@@ -139,15 +139,16 @@ impl<'a> Searcher<'a> {
 
     fn run(
         &self,
-        egraph: EGraph,
+        mut egraph: EGraph,
         rules: &[egg::Rewrite<Term, Facts>],
         most_terms: usize,
     ) -> (EGraph, usize, &'static str, BTreeMap<&'static str, usize>) {
+        egraph.analysis.most_terms = most_terms;
         let runner = Runner::<Term, Facts>::new(Facts::default())
             .with_egraph(egraph)
             .with_scheduler(SimpleScheduler)
             .with_time_limit(Duration::MAX)
-            .with_node_limit(most_terms)
+            .with_node_limit(most_terms - 1)
             .with_iter_limit(self.options.most_iterations)
             .run(rules);
         let mut applied = BTreeMap::new();

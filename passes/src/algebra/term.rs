@@ -379,6 +379,12 @@ impl Terms<'_> {
         }
     }
 
+    /// Whether the e-graph holds as many terms as it may. `egg` looks at its own limit only between
+    /// rounds, and a round may square the number of terms.
+    pub(super) fn is_full(&self) -> bool {
+        self.egraph.total_size() >= self.egraph.analysis.most_terms
+    }
+
     /// What is known of `class`.
     pub(super) fn known(&self, class: Id) -> &Known {
         &self.egraph[class].data

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is a finding")]
 
 mod networks;
+mod random;
 mod sound;
 mod support;

@@ -51,7 +51,7 @@ fn every_block_of_a_deep_residual_network_is_optimised() {
     assert_eq!(statistics.n_rewritten, statistics.n_regions);
     assert_eq!(
         statistics.stopped.keys().copied().collect::<Vec<_>>(),
-        ["saturated"]
+        ["searches saturated"]
     );
 }
 
@@ -114,6 +114,38 @@ fn costs_grow_linearly_along_shared_values() {
         rewritten(&program(&text)).1.ps_before
     };
     assert_eq!(cost(60), 6 * cost(10));
+}
+
+/// Long chains of constants, in which every pair could meet, end at the limit of terms, region by
+/// region, and never at an inaccurate constant.
+#[test]
+fn long_chains_take_bounded_work() {
+    let chain = |n: usize| {
+        let mut text = String::from("weight w0: f32[4] = uniform 1 0.5 1.5\n");
+        text += "model m {\n input %x0 \"x\": f32[4]\n";
+        for i in 0..n {
+            let j = i + 1;
+            writeln!(text, " %x{j} = Mul(%x{i}, w0)").unwrap();
+        }
+        writeln!(text, " output \"y\" = %x{n}\n}}").unwrap();
+        program(&text)
+    };
+    let (after, statistics) = rewritten(&chain(2000));
+    assert!(
+        statistics.n_terms < 2000 * 100,
+        "{} terms",
+        statistics.n_terms
+    );
+    for (_, weight) in after.weights.iter() {
+        let numbers = weight.to_f64().unwrap();
+        assert!(numbers.iter().all(|v| v.is_normal()), "{numbers:?}");
+    }
+    let short = chain(40);
+    let (after, _) = rewritten(&short);
+    let graph = first(&after);
+    assert!(graph.order.len() < 5, "{after}");
+    let error = error((first(&short), &short.weights), (graph, &after.weights), 1);
+    assert!(error < 1e-4, "error {error}");
 }
 
 /// Queries, keys and values come from one wide product, and the scale of the scores moves through the

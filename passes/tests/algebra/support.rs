@@ -18,17 +18,28 @@ pub(crate) fn first(program: &Program) -> &Graph {
     &program.graphs[GraphId::from_index(0)]
 }
 
-/// Numbers between -2 and 2 that depend on `seed` only (Steele et al. 2014, SplitMix64).
-fn numbers(seed: u64, n: usize) -> Vec<f64> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
+/// Random numbers that depend on a seed only (Steele et al. 2014, SplitMix64).
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number from 0 to 1.
+    pub(crate) fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) as f64 / u64::MAX as f64
-    };
-    (0..n).map(|_| 4.0 * next() - 2.0).collect()
+    }
+}
+
+/// Numbers between -2 and 2 that depend on `seed` only.
+fn numbers(seed: u64, n: usize) -> Vec<f64> {
+    let mut numbers = Numbers::new(seed);
+    (0..n).map(|_| 4.0 * numbers.next() - 2.0).collect()
 }
 
 /// Random inputs for `graph`, whose dimensions are known.

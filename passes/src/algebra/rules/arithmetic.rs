@@ -123,9 +123,34 @@ fn merge(t: &mut Terms<'_>, m: &Application, same: fn(&Op) -> bool) -> Option<Ve
             t.refuse(m.class, "the constants vary along different dimensions");
             continue;
         }
+        if !keeps_range(t, is_mul(&m.op), [c, d], both) {
+            t.refuse(
+                m.class,
+                "the constants together leave the range of accurate numbers",
+            );
+            continue;
+        }
         equal.extend(t.add(m.op.clone(), &[x, both]));
     }
     Some(equal)
+}
+
+/// Whether what two constants make together, as far as it has been looked at, is as accurate as they
+/// are: it does not overflow, and a product does not vanish where neither factor does.
+fn keeps_range(t: &Terms<'_>, is_product: bool, parts: [Id; 2], both: Id) -> bool {
+    let all = |class, wanted: &dyn Fn(f64) -> bool| {
+        t.numbers(class)
+            .is_none_or(|numbers| numbers.into_iter().all(wanted))
+    };
+    let is_plain = |v: f64| v == 0.0 || is_invertible(v);
+    let vanishes = is_product
+        && !all(both, &|v| v != 0.0)
+        && parts.iter().all(|&part| all(part, &|v| v != 0.0));
+    !vanishes
+        && parts
+            .iter()
+            .chain([&both])
+            .all(|&class| all(class, &is_plain))
 }
 
 pub(super) fn scale_offset(t: &mut Terms<'_>, m: &Application) -> Option<Vec<Id>> {

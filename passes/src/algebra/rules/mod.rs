@@ -190,6 +190,9 @@ impl Applier<Term, Facts> for Maker {
         match self.0.trigger {
             Trigger::Each(wanted, make) => {
                 for application in terms.applications(class, wanted) {
+                    if terms.is_full() {
+                        break;
+                    }
                     for equal in make(&mut terms, &application).unwrap_or_default() {
                         changed.extend(unite(&mut terms, class, equal));
                     }
@@ -197,15 +200,20 @@ impl Applier<Term, Facts> for Maker {
             }
             Trigger::Joins => {
                 for application in terms.applications(class, is_map) {
+                    if terms.is_full() {
+                        break;
+                    }
                     for equal in join::join_kernel(&mut terms, &application) {
                         changed.extend(unite(&mut terms, class, equal));
                     }
                 }
             }
             Trigger::Shared(make) => {
-                let before = terms.egraph.number_of_classes();
-                make(&mut terms, class);
-                if terms.egraph.number_of_classes() != before {
+                let before = terms.egraph.nodes().len();
+                if !terms.is_full() {
+                    make(&mut terms, class);
+                }
+                if terms.egraph.nodes().len() != before {
                     changed.push(class);
                 }
             }

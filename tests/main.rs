@@ -1,6 +1,7 @@
 //! Tests of the whole, in one binary.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is a finding")]
+#![allow(clippy::print_stdout, reason = "tests show their counts")]
 
 mod architecture;
 mod command_line;

@@ -2,13 +2,13 @@
 
 use crate::cpu::exec::{self, Binder, Execute, Needs};
 use crate::cpu::level::Level;
-use crate::cpu::pool::Pool;
+use crate::cpu::pool::{Pool, PoolError};
 use crate::error::{BindError, StepRef};
 use crate::load::Loaded;
 use crate::session::Session;
 use plans::{Device, KernelIndex, Place, StepIndex, ValidPlan, WeightIndex};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 /// How a plan is bound.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -45,7 +45,7 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        let pool = Pool::new(n_threads).map_err(BindError::Threads)?;
+        let pool = started(n_threads).map_err(BindError::Threads)?;
         let level = options.level.map_or_else(Level::detect, Level::or_lower);
         let plan = loaded.plan();
         let mut binder = Binder::new(level, pool.n_threads());
@@ -153,6 +153,16 @@ impl Engine {
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
+}
+
+/// A pool whose threads have all begun: what threads allocate when they begin is not left to a run.
+fn started(n_threads: usize) -> Result<Pool, PoolError> {
+    let pool = Pool::new(n_threads)?;
+    let barrier = Barrier::new(pool.n_threads());
+    pool.run(pool.n_threads(), &|_, _| {
+        barrier.wait();
+    })?;
+    Ok(pool)
 }
 
 impl std::fmt::Debug for Engine {

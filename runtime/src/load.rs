@@ -68,8 +68,6 @@ impl Loaded {
     /// As [`Loaded::open`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
         // Sections are aligned within the file, and so the file must be.
-        let (_, section) = plans::file::read(bytes).map_err(LoadError::File)?;
-        drop(section);
         let copy = AlignedBytes::copy_of(bytes).ok_or(LoadError::OutOfMemory {
             bytes: bytes.len() as u64,
         })?;

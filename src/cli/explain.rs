@@ -82,9 +82,12 @@ impl Explain {
     }
 }
 
+/// A pass, its runs, changes, milliseconds and notes.
+type Row<'a> = (&'a str, u64, usize, f64, Vec<(&'a str, u64)>);
+
 /// What each pass did, its runs added up, in the order of their first runs.
 fn done(executions: &[Execution], pass: Option<&str>) -> String {
-    let mut rows: Vec<(&str, u64, usize, f64, Vec<(&str, u64)>)> = vec![];
+    let mut rows: Vec<Row<'_>> = vec![];
     for run in executions
         .iter()
         .filter(|e| pass.is_none_or(|p| p == e.pass))

@@ -116,9 +116,9 @@ impl Attention {
             if let Some(masked) = &fast.masked {
                 masked.run(cx);
             }
-            let mask = fast
-                .mask
-                .map_or(std::ptr::null(), |base| base.pointer(cx).cast_const().cast());
+            let mask = fast.mask.map_or(std::ptr::null(), |base| {
+                base.pointer(cx).cast_const().cast()
+            });
             let [q, k, v] = [0, 1, 2].map(|n| cx.args[n].cast_const().cast::<f32>());
             let scratch = cx.shared.add(bump_size(fast.mask_bytes));
             let done = fast
@@ -188,7 +188,13 @@ impl Attention {
         let n_seen = self.n_seen(query);
         // SAFETY: rows are in their operands' reach; buffers hold them.
         unsafe {
-            load_row(spec.q.dtype, at(0, &spec.q, query), stride(&spec.q), depth, buffers.query);
+            load_row(
+                spec.q.dtype,
+                at(0, &spec.q, query),
+                stride(&spec.q),
+                depth,
+                buffers.query,
+            );
             for i in 0..v_size {
                 buffers.sums.add(i).write(T::default());
             }
@@ -196,7 +202,13 @@ impl Attention {
             let hidden = self.is_hidden(cx, problem, query);
             let n_seen = if hidden { 0 } else { n_seen };
             for key in 0..n_seen {
-                load_row(spec.k.dtype, at(1, &spec.k, key), stride(&spec.k), depth, buffers.lanes);
+                load_row(
+                    spec.k.dtype,
+                    at(1, &spec.k, key),
+                    stride(&spec.k),
+                    depth,
+                    buffers.lanes,
+                );
                 let mut score = T::default();
                 for i in 0..depth {
                     score += buffers.query.add(i).read() * buffers.lanes.add(i).read();
@@ -224,7 +236,13 @@ impl Attention {
                 total += *score;
             }
             for (key, &score) in scores.iter().enumerate() {
-                load_row(spec.v.dtype, at(2, &spec.v, key), stride(&spec.v), v_size, buffers.lanes);
+                load_row(
+                    spec.v.dtype,
+                    at(2, &spec.v, key),
+                    stride(&spec.v),
+                    v_size,
+                    buffers.lanes,
+                );
                 let weight = score / total;
                 for (i, sum) in sums.iter_mut().enumerate() {
                     *sum += weight * buffers.lanes.add(i).read();
@@ -289,7 +307,13 @@ impl Fast {
         } else {
             spec.out.strides[rank]
         };
-        let sizes = [spec.q_len, spec.kv_len, spec.qk_size, spec.v_size, n_problems];
+        let sizes = [
+            spec.q_len,
+            spec.kv_len,
+            spec.qk_size,
+            spec.v_size,
+            n_problems,
+        ];
         if !is_f32
             || spec.softcap.is_some()
             || !rows_follow

@@ -273,7 +273,7 @@ impl Builder {
         let is_complex = |d| matches!(d, DType::C64 | DType::C128);
         let moves = matches!(code, Code::Select(..)) || from == to;
         if (is_complex(from) || is_complex(to))
-            && !(moves && !matches!(code, Code::Unary(..) | Code::Binary(..)))
+            && (!moves || matches!(code, Code::Unary(..) | Code::Binary(..)))
         {
             return Err(Unsupported("arithmetic on complex numbers".into()));
         }

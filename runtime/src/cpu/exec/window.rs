@@ -127,6 +127,10 @@ enum Kind {
 }
 
 /// Who folds.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one of them is bound a kernel, and never moved"
+)]
 enum Method {
     /// The pooling library, into an output of the step or the shared region.
     Library { pooling: Pooling, to: Base },

@@ -32,6 +32,10 @@ struct Target {
 }
 
 /// What computes the sums.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one of them is bound a kernel, and never moved"
+)]
 enum Sums {
     Matrix(Matrix),
     Convolution(Convolution),

@@ -201,13 +201,7 @@ impl Resize {
         unsafe {
             let out = cx.args[1].offset(to * size);
             if self.inner_is_identity {
-                return store_row(
-                    self.dtype,
-                    mix.as_mut_ptr(),
-                    inner.output(),
-                    out,
-                    inner.out,
-                );
+                return store_row(self.dtype, mix.as_mut_ptr(), inner.output(), out, inner.out);
             }
             for o in 0..inner.output() {
                 let mut sum = T::default();

@@ -42,8 +42,7 @@ impl Scatter {
             ))
         };
         // Updates of one row must not meet: they are combined at once.
-        let is_row =
-            |d: &Dim| d.strides[1..n - 1].iter().all(|&s| s == 0) && d.strides[n - 1] != 0;
+        let is_row = |d: &Dim| d.strides[1..n - 1].iter().all(|&s| s == 0) && d.strides[n - 1] != 0;
         let inner = nest.pop_if(|d| is_row(d)).unwrap_or_else(|| Dim {
             extent: 1,
             strides: vec![0; n],

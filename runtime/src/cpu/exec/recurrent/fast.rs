@@ -171,19 +171,21 @@ impl Fast {
         let state = [d, spec.batch, spec.hidden_size];
         let mut copies = Copies::default();
         let x = copies.dense(Some(0), Some(&spec.x), &x_extents, false)?;
-        let initial_h =
-            copies.dense(places.initial_h, spec.initial_h.as_ref(), &state, false)?;
-        let initial_c =
-            copies.dense(places.initial_c, spec.initial_c.as_ref(), &state, false)?;
+        let initial_h = copies.dense(places.initial_h, spec.initial_h.as_ref(), &state, false)?;
+        let initial_c = copies.dense(places.initial_c, spec.initial_c.as_ref(), &state, false)?;
         let y = copies.dense(places.y, spec.y.as_ref(), &y_extents, true)?;
         let y_h = copies.dense(places.y_h, spec.y_h.as_ref(), &state, true)?;
         let y_c = copies.dense(places.y_c, spec.y_c.as_ref(), &state, true)?;
-        let lengths = spec.lengths.as_ref().zip(places.lengths).map(|(o, arg)| Lengths {
-            arg,
-            stride: o.strides[0] as isize,
-            n: spec.batch as usize,
-            copy: copies.take(spec.batch as usize * size_of::<i32>()),
-        });
+        let lengths = spec
+            .lengths
+            .as_ref()
+            .zip(places.lengths)
+            .map(|(o, arg)| Lengths {
+                arg,
+                stride: o.strides[0] as isize,
+                n: spec.batch as usize,
+                copy: copies.take(spec.batch as usize * size_of::<i32>()),
+            });
 
         let per_direction = spec.cell.n_activations();
         let mut functions = [[library::GateFn::Tanh; 3]; 2];

@@ -40,7 +40,10 @@ impl Plain {
 
     /// Elements of x, of the state, of all gates, of the longest row of a weight.
     fn sizes(&self) -> [usize; 4] {
-        let (i, h) = (self.spec.input_size as usize, self.spec.hidden_size as usize);
+        let (i, h) = (
+            self.spec.input_size as usize,
+            self.spec.hidden_size as usize,
+        );
         [i, h, self.spec.cell.n_gates() as usize * h, i.max(h).max(1)]
     }
 
@@ -122,7 +125,13 @@ impl<T: Real> Sequence<'_, T> {
                     Values::X => self.x.len(),
                     Values::H | Values::Next => h,
                 };
-                load_row(o.dtype, row, o.strides[2] as isize, n, self.row.as_mut_ptr());
+                load_row(
+                    o.dtype,
+                    row,
+                    o.strides[2] as isize,
+                    n,
+                    self.row.as_mut_ptr(),
+                );
                 let values = match values {
                     Values::X => &self.x,
                     Values::H => &self.h,
@@ -182,9 +191,8 @@ impl<T: Real> Sequence<'_, T> {
                 Cell::Lstm { input_forget } => {
                     self.product(2, 0..4, Values::H);
                     for i in 0..n {
-                        let sum = |s: &Self, gate: usize| {
-                            s.inputs[gate * n + i] + s.states[gate * n + i]
-                        };
+                        let sum =
+                            |s: &Self, gate: usize| s.inputs[gate * n + i] + s.states[gate * n + i];
                         let peephole = |s: &Self, gate: usize| {
                             let spec = &s.plain.spec;
                             let at = [s.direction, gate * n + i];
@@ -272,7 +280,13 @@ impl<T: Real> Sequence<'_, T> {
                 }
                 if let (Some(arg), Some(o)) = (places.y, &spec.y) {
                     let at = self.at(arg, o, &[t, d, b]);
-                    store_row(o.dtype, self.next.as_mut_ptr(), n, at, o.strides[3] as isize);
+                    store_row(
+                        o.dtype,
+                        self.next.as_mut_ptr(),
+                        n,
+                        at,
+                        o.strides[3] as isize,
+                    );
                 }
             }
             if let (Some(arg), Some(o)) = (places.y_h, &spec.y_h) {

@@ -24,6 +24,7 @@ manager::passes! {
             merge_common
             remove_dead
         }
+        decompose
         recognize_softmax
         recognize_layer_norm
         recognize_rms_norm

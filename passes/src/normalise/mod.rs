@@ -4,6 +4,8 @@ mod cancel_views;
 mod canonical;
 mod canonicalize;
 mod contents;
+mod decompose;
+mod decomposed;
 mod fold_batch_norm;
 mod fold_constants;
 mod fold_padding;
@@ -21,6 +23,7 @@ mod view_chain;
 
 pub use cancel_views::cancel_views;
 pub use canonicalize::canonicalize;
+pub use decompose::decompose;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_constants::fold_constants;
 pub use fold_padding::fold_padding;

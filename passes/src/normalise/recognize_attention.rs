@@ -31,12 +31,22 @@ fn uncast(s: &Sweep<'_, '_, '_>, v: ValueId) -> ValueId {
         .unwrap_or(s.resolve(v))
 }
 
+/// p where `v` is `Where(IsNaN(p), 0, p)`.
+fn zero_for_nan(s: &Sweep<'_, '_, '_>, v: ValueId) -> Option<ValueId> {
+    let [is_nan, zero, p] = s.operands(v, |op| matches!(op, Op::Where(_)))?;
+    let of = s.operand(is_nan, |op| matches!(op, Op::IsNaN(_)))?;
+    (of == p && s.scalar(zero) == Some(0.0)).then_some(p)
+}
+
 fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     let y = s.output(node);
     let (Some(weights), Some(v)) = (s.input(node, 0), s.input(node, 1)) else {
         return Ok(());
     };
-    let cast_weights = uncast(s, weights);
+    let (safe, cast_weights) = match zero_for_nan(s, uncast(s, weights)) {
+        Some(inner) => (true, uncast(s, inner)),
+        None => (false, uncast(s, weights)),
+    };
     let Some(softmax) = s.def(cast_weights) else {
         return Ok(());
     };
@@ -47,7 +57,8 @@ fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
         s.refuse(node, || "the softmax is not along the last axis".into());
         return Ok(());
     }
-    if s.n_readers(weights) > 1 || s.n_readers(cast_weights) > 1 {
+    // The test for NaN and the choice are two readers.
+    if s.n_readers(weights) > 1 || s.n_readers(cast_weights) > 1 + u32::from(safe) {
         s.refuse(node, || "something else reads the weights".into());
         return Ok(());
     }
@@ -59,6 +70,12 @@ fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
             return Ok(());
         }
     };
+    if safe && !found.masks.is_empty() {
+        s.refuse(node, || {
+            "rows that a mask hides as a whole count as 0".into()
+        });
+        return Ok(());
+    }
     let dtype = s.dtype(v);
     if s.dtype(found.q) != dtype || !s.is_float(v) {
         s.refuse(node, || {

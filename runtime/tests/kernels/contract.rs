@@ -89,7 +89,7 @@ fn sum(problem: &Problem, args: &[Tensor], position: &[u64]) -> Value {
 }
 
 /// Epilogue results written over a domain, `result` being the kernel's own.
-pub fn expected_epilogue(
+pub(crate) fn expected_epilogue(
     epilogue: &Epilogue,
     domain: &[u64],
     first_arg: usize,
@@ -182,7 +182,7 @@ fn random_products() {
 }
 
 /// A window over `rank` dimensions that has outputs.
-pub fn random_window(rank: usize, seeded: &mut Seeded) -> Window {
+pub(crate) fn random_window(rank: usize, seeded: &mut Seeded) -> Window {
     // Fewer positions in more dimensions.
     let inputs: &[u64] = if rank > 2 { &[1, 3, 5] } else { &[1, 4, 7, 12] };
     let kernels: &[u64] = if rank > 2 {
@@ -285,7 +285,7 @@ fn random_convolutions() {
 }
 
 /// Batch, positions, channel.
-pub fn channels_last(dtype: DType, extents: &[u64]) -> Operand {
+pub(crate) fn channels_last(dtype: DType, extents: &[u64]) -> Operand {
     let mut strides = vec![0; extents.len()];
     strides[1] = 1;
     let mut distance = extents[1] as i64;

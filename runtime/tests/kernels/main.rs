@@ -1,12 +1,13 @@
 //! Every class of kernel against its definition, evaluated one element at a time.
-#![allow(
-    unreachable_pub,
-    reason = "modules of a test are not seen from outside"
-)]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is a finding")]
 
+mod attention;
 mod contract;
+mod library;
 mod map;
+mod movement;
 mod plan;
+mod recurrent;
 mod reference;
 mod row;
 mod seeded;

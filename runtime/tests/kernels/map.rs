@@ -50,7 +50,7 @@ fn check_map(spec: MapSpec, seeded: &mut Seeded) {
 }
 
 /// A tape over inputs of the given types that ends with a value of type `out`.
-pub fn random_tape(
+pub(crate) fn random_tape(
     inputs: &[DType],
     n_scalars: usize,
     rank: usize,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// An argument's tensor, one-dimensional: what lies there, and the element that the argument starts at.
 #[derive(Clone, Debug)]
-pub struct Tensor {
+pub(crate) struct Tensor {
     pub dtype: DType,
     pub data: Vec<u8>,
     pub start: i64,
@@ -24,7 +24,7 @@ pub struct Tensor {
 
 impl Tensor {
     /// Memory for all that an argument reaches, filled with seeded values.
-    pub fn new(arg: &ArgSpec, seeded: &mut Seeded) -> Self {
+    pub(crate) fn new(arg: &ArgSpec, seeded: &mut Seeded) -> Self {
         let (low, high) = arg.reach.unwrap_or((0, -1));
         let n = (high - low + 1) as usize;
         let mut tensor = Self {
@@ -40,28 +40,28 @@ impl Tensor {
         tensor
     }
 
-    pub fn get(&self, offset: i64) -> Value {
+    pub(crate) fn get(&self, offset: i64) -> Value {
         get(self.dtype, &self.data, (self.start + offset) as usize)
     }
 
-    pub fn set(&mut self, offset: i64, value: Value) {
+    pub(crate) fn set(&mut self, offset: i64, value: Value) {
         let i = (self.start + offset) as usize;
         set(self.dtype, &mut self.data, i, value);
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.data.len() / self.dtype.size()
     }
 }
 
 /// Seeded tensors for all arguments of a kernel.
-pub fn tensors(spec: &KernelSpec, seeded: &mut Seeded) -> Vec<Tensor> {
+pub(crate) fn tensors(spec: &KernelSpec, seeded: &mut Seeded) -> Vec<Tensor> {
     spec.args().iter().map(|a| Tensor::new(a, seeded)).collect()
 }
 
 /// A plan whose only step applies `spec` to inputs (or weights) and outputs. An argument that is
 /// updated is an output that a copy of an input comes before.
-pub fn plan_of(spec: &KernelSpec, args: &[Tensor]) -> (Plan, Vec<u8>) {
+pub(crate) fn plan_of(spec: &KernelSpec, args: &[Tensor]) -> (Plan, Vec<u8>) {
     let specs = spec.args();
     assert_eq!(specs.len(), args.len());
     let mut io = 0u64;
@@ -217,7 +217,7 @@ fn empty() -> Plan {
 }
 
 /// Runs a kernel on `threads` threads; the results replace the data of its written arguments.
-pub fn run(
+pub(crate) fn run(
     spec: &KernelSpec,
     args: &[Tensor],
     threads: usize,
@@ -256,7 +256,7 @@ pub fn run(
 
 /// Runs a kernel at several numbers of threads and levels of instructions, and compares with
 /// `expected`, the arguments after it.
-pub fn check(spec: &KernelSpec, args: &[Tensor], expected: &[Tensor], tolerance: f64) {
+pub(crate) fn check(spec: &KernelSpec, args: &[Tensor], expected: &[Tensor], tolerance: f64) {
     use dlirc_runtime::cpu::level::Level;
     for level in [Level::Portable, Level::Avx2Fma, Level::Avx512] {
         let one = run(spec, args, 1, Some(level)).unwrap();

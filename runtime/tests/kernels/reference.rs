@@ -6,27 +6,27 @@ use plans::{DType, Tape};
 
 /// An element.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Value {
+pub(crate) enum Value {
     Float(f64),
     Int(i128),
 }
 
 impl Value {
-    pub fn float(self) -> f64 {
+    pub(crate) fn float(self) -> f64 {
         match self {
             Value::Float(x) => x,
             Value::Int(x) => x as f64,
         }
     }
 
-    pub fn int(self) -> i128 {
+    pub(crate) fn int(self) -> i128 {
         match self {
             Value::Float(x) => x as i128,
             Value::Int(x) => x,
         }
     }
 
-    pub fn is_true(self) -> bool {
+    pub(crate) fn is_true(self) -> bool {
         match self {
             Value::Float(x) => x != 0.0,
             Value::Int(x) => x != 0,
@@ -34,7 +34,7 @@ impl Value {
     }
 
     /// Rounded or wrapped to the type.
-    pub fn fit(self, dtype: DType) -> Value {
+    pub(crate) fn fit(self, dtype: DType) -> Value {
         match dtype {
             DType::Bool => Value::Int(self.is_true().into()),
             DType::I8 => Value::Int((self.int() as i8).into()),
@@ -55,7 +55,7 @@ impl Value {
 }
 
 /// Reads element `i` of data of `dtype`.
-pub fn get(dtype: DType, data: &[u8], i: usize) -> Value {
+pub(crate) fn get(dtype: DType, data: &[u8], i: usize) -> Value {
     let at = &data[i * dtype.size()..][..dtype.size()];
     macro_rules! as_number {
         ($t:ty) => {
@@ -81,7 +81,7 @@ pub fn get(dtype: DType, data: &[u8], i: usize) -> Value {
 }
 
 /// Writes element `i` of data of `dtype`.
-pub fn set(dtype: DType, data: &mut [u8], i: usize, value: Value) {
+pub(crate) fn set(dtype: DType, data: &mut [u8], i: usize, value: Value) {
     let at = &mut data[i * dtype.size()..][..dtype.size()];
     match dtype {
         DType::F16 => {
@@ -98,7 +98,7 @@ pub fn set(dtype: DType, data: &mut [u8], i: usize, value: Value) {
 }
 
 /// All positions of a domain, row-major.
-pub fn positions(domain: &[u64]) -> Vec<Vec<u64>> {
+pub(crate) fn positions(domain: &[u64]) -> Vec<Vec<u64>> {
     let mut all = vec![vec![]];
     for &n in domain {
         all = all
@@ -116,14 +116,14 @@ pub fn positions(domain: &[u64]) -> Vec<Vec<u64>> {
 }
 
 /// The offset of a position.
-pub fn offset(operand: &Operand, position: &[u64]) -> i64 {
+pub(crate) fn offset(operand: &Operand, position: &[u64]) -> i64 {
     assert_eq!(operand.strides.len(), position.len());
     let steps = operand.strides.iter().zip(position);
     steps.map(|(s, &p)| s * p as i64).sum()
 }
 
 /// The results of a tape, of the types of its registers.
-pub fn evaluate(
+pub(crate) fn evaluate(
     tape: &Tape,
     inputs: &dyn Fn(usize) -> Value,
     scalars: &[Value],
@@ -289,7 +289,7 @@ fn binary(f: BinaryFn, x: Value, y: Value, dtype: DType) -> Value {
 }
 
 /// Whether results agree: exactly for integers, to `tolerance` of the larger for floats.
-pub fn agrees(dtype: DType, found: Value, expected: Value, tolerance: f64) -> bool {
+pub(crate) fn agrees(dtype: DType, found: Value, expected: Value, tolerance: f64) -> bool {
     match (found, expected) {
         (Value::Int(a), Value::Int(b)) => a == b,
         (a, b) => {

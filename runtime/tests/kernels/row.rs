@@ -195,7 +195,7 @@ fn operand(strides: &[i64]) -> Operand {
 }
 
 /// `exp(x - max) / sum(exp(x - max))`.
-pub fn softmax(rows: &[u64], columns: &[u64], x: &[i64], out: &[i64]) -> RowSpec {
+pub(crate) fn softmax(rows: &[u64], columns: &[u64], x: &[i64], out: &[i64]) -> RowSpec {
     let exp = |steps: &mut Vec<TapeStep>| {
         steps.push(step(TapeOp::Input(0)));
         steps.push(step(TapeOp::RowScalar(0)));

@@ -1,6 +1,6 @@
 //! The text form of programs, `.dlir`.
 //!
-//! [`print`] writes a whole program canonically: compacted, renumbered, weights in the order of
+//! [`print()`] writes a whole program canonically: compacted, renumbered, weights in the order of
 //! their first use. [`parse`] reads it back to an equal program. In outline:
 //!
 //! ```text

@@ -2,6 +2,7 @@
 
 use super::{Cause, Pass, PassError, Phase};
 use ir::{Graph, NodeId};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub struct Execution {
 }
 
 /// Why a pass left something as it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Refusal {
     /// The pass.
     pub pass: &'static str,
@@ -101,6 +102,8 @@ pub struct PassCx<'o> {
     pub executions: Vec<Execution>,
     /// Refusals so far, if they were asked for.
     pub refusals: Vec<Refusal>,
+    /// The same, to say each once.
+    refused: BTreeSet<Refusal>,
     pub(super) observer: Option<&'o mut dyn Observer>,
     pub(super) pass: &'static str,
     pub(super) changes: usize,
@@ -169,7 +172,7 @@ impl<'o> PassCx<'o> {
             node: node_name(graph, node),
             reason: reason(),
         };
-        if !self.refusals.contains(&refusal) {
+        if self.refused.insert(refusal.clone()) {
             self.refusals.push(refusal);
         }
     }

@@ -125,11 +125,11 @@ fn check(pass: &'static str, program: &Program, cx: &PassCx<'_>) -> Result<(), P
     }
     verify::program(program).map_err(|violations| {
         let first = violations.first();
-        let graph = |v: &Violation| program.graphs.get(v.graph).cloned();
+        let graph = |v: &Violation| program.graphs.get(v.graph);
         PassError {
             pass,
             model: first.map(|v| v.model.clone()),
-            node: first.and_then(|v| Some(node_name(&graph(v)?, v.node?))),
+            node: first.and_then(|v| Some(node_name(graph(v)?, v.node?))),
             cause: Box::new(Cause::Invalid(violations)),
         }
     })

@@ -1,6 +1,8 @@
 //! The runtime loads on machines without a compiler: what it depends on is short, and all of it is
 //! listed here.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is a finding")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 

@@ -83,7 +83,8 @@ struct Touch {
     placed: Runs,
 }
 
-/// Beyond this many accesses to a piece, those of a lane are taken as one to the whole piece.
+/// Beyond this many accesses to a piece, those of a lane are taken as one to the whole piece: a plan
+/// whose unordered lanes touch more slices that lie in turns is refused, though it may be right.
 const MAX_ACCESSES: usize = 2 * MAX_LANES;
 
 impl Walk<'_> {

@@ -580,31 +580,45 @@ fn all_reads_of_a_step_count() {
 }
 
 #[test]
-fn a_write_beside_a_read_does_not_hide_it() {
+fn reads_of_every_lane_count() {
+    let write = (0, &[][..], &[][..], Some(0));
+    let read = |lane| (lane, &[0][..], &[0][..], None);
+    for (waits, missing) in [(&[2][..], "step 1"), (&[1], "step 2")] {
+        let found = conflicts(&[write, read(1), read(2), (0, waits, &[], Some(0))]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].0 == 3 && found[0].1.contains(missing), "{found:?}");
+    }
+    assert_eq!(
+        conflicts(&[write, read(1), read(2), (0, &[1, 2], &[], Some(0))]),
+        []
+    );
+}
+
+#[test]
+fn writes_around_a_read_do_not_hide_it() {
     let write = |c| (0, &[][..], &[][..], Some(c));
-    let read = (1, &[0][..], &[0][..], None);
-    let found = conflicts(&[write(0), read, write(1), write(0)]);
+    let read = (1, &[0][..], &[1][..], None);
+    let found = conflicts(&[write(1), read, write(0), write(3), write(1)]);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].0 == 3 && found[0].1.contains("step 1"),
+        found[0].0 == 4 && found[0].1.contains("step 1"),
         "{found:?}"
     );
 }
 
 #[test]
-fn of_many_writes_none_is_forgotten() {
+fn of_many_accesses_none_is_forgotten() {
     let write = |c| (0, &[][..], &[][..], Some(c));
-    let mut steps: Vec<_> = (0..200).map(|i| write(i % 4)).collect();
-    // Step 2 writes column 2, step 198 does so last.
-    steps.push((1, &[197], &[2], None));
-    let found = conflicts(&steps);
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].0 == 200 && found[0].1.contains("step 19"),
-        "{found:?}"
-    );
-    steps[200] = (1, &[199], &[2], None);
-    assert_eq!(conflicts(&steps), []);
+    let read = (1, &[0][..], &[1][..], None);
+    for n in [10, 140] {
+        let mut steps = vec![write(1), read];
+        steps.extend((0..n).map(|i| write([0, 2, 3][i % 3])));
+        steps.push(write(1));
+        let found = conflicts(&steps);
+        let last = (n + 2) as u32;
+        let is_found = |(step, why): &(u32, String)| *step == last && why.contains("step 1,");
+        assert!(found.iter().any(is_found), "{n}: {found:?}");
+    }
 }
 
 #[test]

@@ -610,9 +610,9 @@ fn writes_around_a_read_do_not_hide_it() {
 fn of_many_accesses_none_is_forgotten() {
     let write = |c| (0, &[][..], &[][..], Some(c));
     let read = (1, &[0][..], &[1][..], None);
-    for n in [10, 140] {
+    for n in [10, 262] {
         let mut steps = vec![write(1), read];
-        steps.extend((0..n).map(|i| write([0, 2, 3][i % 3])));
+        steps.extend((0..n).map(|i| write([0, 3][i % 2])));
         steps.push(write(1));
         let found = conflicts(&steps);
         let last = (n + 2) as u32;

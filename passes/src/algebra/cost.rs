@@ -120,13 +120,17 @@ fn joined_flop(
     let facts = &egraph.analysis;
     let join = facts.joins[join];
     let (kernel, others) = operands.split_at(join.n_kernel);
-    let mut inner = others.to_vec();
-    inner.insert(join.slot.min(inner.len()), Some(result));
+    let inner = TensorType::new(join.dtype, result.shape.clone());
+    let mut read = others.to_vec();
+    read.insert(join.slot.min(read.len()), Some(&inner));
     let results = std::slice::from_ref(result);
-    let own = facts.operators.op(join.op).work(&inner, results).flop;
+    let own = facts.operators.op(join.op).work(&read, results).flop;
     own.saturating_add(match join.kernel {
-        Head::Op(id) => facts.operators.op(id).work(kernel, results).flop,
-        Head::Joined(id) => joined_flop(egraph, id.index(), kernel, result),
+        Head::Op(id) => {
+            let results = std::slice::from_ref(&inner);
+            facts.operators.op(id).work(kernel, results).flop
+        }
+        Head::Joined(id) => joined_flop(egraph, id.index(), kernel, &inner),
         _ => 0,
     })
 }

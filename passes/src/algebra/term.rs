@@ -4,7 +4,7 @@ use super::facts::{Facts, Known};
 use egg::{Id, Language};
 use ir::id::EntityId;
 use ir::infer::InferCx;
-use ir::{Op, OpError, Shape, Tensor, TensorType, ValueId, WeightId, entity_id};
+use ir::{DType, Op, OpError, Shape, Tensor, TensorType, ValueId, WeightId, entity_id};
 use std::collections::BTreeMap;
 
 /// The e-graph of one region.
@@ -120,6 +120,8 @@ pub(super) struct Join {
     pub op: OpId,
     /// Which of its operands is the kernel's result.
     pub slot: usize,
+    /// The element type of the kernel's result; its shape is that of the operator's.
+    pub dtype: DType,
 }
 
 /// An operator of one result in a class, with its operands.

@@ -17,7 +17,10 @@ pub(super) fn join_kernel(t: &mut Terms<'_>, m: &Application) -> Vec<Id> {
     for (slot, operand) in m.operands.iter().enumerate() {
         let Some(y) = *operand else { continue };
         let again = m.operands.iter().filter(|o| **o == Some(y)).count() > 1;
-        if again || t.is_constant(y) || t.shape(y) != Some(&ty.shape) {
+        let Some(dtype) = t.ty(y).filter(|y| y.shape == ty.shape).map(|y| y.dtype) else {
+            continue;
+        };
+        if again || t.is_constant(y) {
             continue;
         }
         for kernel in kernels(t, y) {
@@ -36,6 +39,7 @@ pub(super) fn join_kernel(t: &mut Terms<'_>, m: &Application) -> Vec<Id> {
                 depth,
                 op,
                 slot,
+                dtype,
             };
             let head = Head::Joined(t.egraph.analysis.join(join));
             let mut operands = kernel.operands.to_vec();

@@ -8,7 +8,9 @@ mod command_line;
 mod conformance;
 mod models;
 mod plan;
+mod random_models;
 
+use std::any::Any;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,12 @@ fn root() -> &'static Path {
 /// Where builds go, and what tests make or need.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no words")
 }
 
 /// Says that the test that calls it did not test anything; the line is counted.

@@ -127,11 +127,7 @@ fn guarded(case: &Case, baked: &[usize]) -> Outcome {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(why)) => Outcome::Failed(stage, why),
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text
-                .or(panic.downcast_ref::<&str>().copied())
-                .unwrap_or_default();
-            Outcome::Failed(stage, format!("PANIC: {text}"))
+            Outcome::Failed(stage, format!("PANIC: {}", crate::words(&*panic)))
         }
     }
 }

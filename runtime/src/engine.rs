@@ -1,14 +1,14 @@
 //! A plan bound to this machine.
 
-use crate::cpu::exec::{self, Binder, Execute, Needs};
+use crate::cpu::exec::{self, Binder, BoundWeight, Execute, Needs, Unsupported};
 use crate::cpu::level::Level;
 use crate::cpu::pool::{Pool, PoolError};
 use crate::error::{BindError, StepRef};
 use crate::load::Loaded;
 use crate::session::Session;
-use plans::{Device, KernelIndex, Place, StepIndex, ValidPlan, WeightIndex};
+use plans::{Device, KernelIndex, KernelSpec, Place, StepIndex, ValidPlan, WeightIndex};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, OnceLock};
 
 /// How a plan is bound.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,69 +47,45 @@ impl Engine {
         };
         let pool = started(n_threads).map_err(BindError::Threads)?;
         let level = options.level.map_or_else(Level::detect, Level::or_lower);
+        let (wanted, of_step) = wanted(&loaded)?;
+        let binder = Binder::new(level, pool.n_threads());
+        let prepared: Vec<OnceLock<Result<Box<dyn Execute>, Unsupported>>> =
+            wanted.iter().map(|_| OnceLock::new()).collect();
+        // The largest first, so that no thread is left with one at the end.
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(wanted[i].n_bytes()));
+        // A task that panics leaves its kernel out.
+        let _ = pool.run(order.len(), &|task, _| {
+            let i = order[task];
+            let kernel = binder.bind(wanted[i].spec, &wanted[i].weights);
+            // Nobody else prepares this one.
+            let _ = prepared[i].set(kernel);
+        });
         let plan = loaded.plan();
-        let mut binder = Binder::new(level, pool.n_threads());
-        let mut kernels: Vec<Box<dyn Execute>> = vec![];
+        let mut kernels = Vec::with_capacity(wanted.len());
         let mut needs = Needs::default();
-        let mut known: BTreeMap<KernelKey, usize> = BTreeMap::new();
-        let mut of_step = Vec::with_capacity(plan.steps.len());
-        for (i, step) in plan.steps.iter().enumerate() {
-            let named = || StepRef::new(plan, StepIndex(i as u32));
-            if let Device::Cuda(n) = step.device {
-                return Err(BindError::Device {
-                    step: named(),
-                    device: format!("cuda:{n}"),
-                });
-            }
-            let spec = &plan.kernels[step.kernel.index()];
-            let packed = exec::packed_args(spec);
-            let weights: Vec<(usize, WeightIndex, u64)> = step
-                .args
-                .iter()
-                .enumerate()
-                .filter_map(|(n, arg)| match arg.place {
-                    Place::Weight(w) if packed.contains(&n) => Some((n, w, arg.offset)),
-                    _ => None,
-                })
-                .collect();
-            let key = (step.kernel, weights);
-            if let Some(&kernel) = known.get(&key) {
-                of_step.push(kernel);
-                continue;
-            }
-            let section = loaded.weights_section();
-            let data: Vec<exec::BoundWeight<'_>> = key
-                .1
-                .iter()
-                .map(|&(arg, w, offset)| {
-                    let weight = &plan.weights[w.index()];
-                    let at = weight.offset as usize;
-                    exec::BoundWeight {
-                        arg,
-                        weight: w,
-                        data: &section[at..at + weight.bytes as usize],
-                        start: offset as usize,
-                    }
-                })
-                .collect();
-            let kernel = binder
-                .bind(spec, &data)
-                .map_err(|what| BindError::Unsupported {
-                    step: named(),
-                    what: what.0,
-                })?;
+        for (kernel, wanted) in prepared.into_iter().zip(&wanted) {
+            let named = || StepRef::new(plan, wanted.first_step);
+            let kernel = match kernel.into_inner() {
+                Some(Ok(kernel)) => kernel,
+                Some(Err(what)) => {
+                    return Err(BindError::Unsupported {
+                        step: named(),
+                        what: what.0,
+                    });
+                }
+                None => return Err(BindError::Defect { step: named() }),
+            };
             needs = needs.max(kernel.needs());
-            of_step.push(kernels.len());
-            known.insert(key, kernels.len());
             kernels.push(kernel);
         }
         Ok(Self {
-            loaded,
             kernels,
             of_step,
             needs,
             pool,
             level,
+            loaded,
         })
     }
 
@@ -153,6 +129,68 @@ impl Engine {
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
+}
+
+/// A kernel that some steps need.
+struct Wanted<'a> {
+    spec: &'a KernelSpec,
+    weights: Vec<BoundWeight<'a>>,
+    first_step: StepIndex,
+}
+
+impl Wanted<'_> {
+    /// Bytes of weights to pack.
+    fn n_bytes(&self) -> usize {
+        self.weights.iter().map(|w| w.data.len()).sum()
+    }
+}
+
+/// The kernels that a plan needs, and which of them each step is.
+fn wanted(loaded: &Loaded) -> Result<(Vec<Wanted<'_>>, Vec<usize>), BindError> {
+    let plan = loaded.plan();
+    let section = loaded.weights_section();
+    let mut known: BTreeMap<KernelKey, usize> = BTreeMap::new();
+    let mut wanted = vec![];
+    let mut of_step = Vec::with_capacity(plan.steps.len());
+    for (i, step) in plan.steps.iter().enumerate() {
+        let index = StepIndex(i as u32);
+        if let Device::Cuda(n) = step.device {
+            return Err(BindError::Device {
+                step: StepRef::new(plan, index),
+                device: format!("cuda:{n}"),
+            });
+        }
+        let spec = &plan.kernels[step.kernel.index()];
+        let packed = exec::packed_args(spec);
+        let args = step.args.iter().enumerate();
+        let weights: Vec<(usize, WeightIndex, u64)> = args
+            .filter_map(|(n, arg)| match arg.place {
+                Place::Weight(w) if packed.contains(&n) => Some((n, w, arg.offset)),
+                _ => None,
+            })
+            .collect();
+        let bound = |&(arg, w, offset): &(usize, WeightIndex, u64)| {
+            let weight = &plan.weights[w.index()];
+            let at = weight.offset as usize;
+            BoundWeight {
+                arg,
+                weight: w,
+                data: &section[at..at + weight.bytes as usize],
+                start: offset as usize,
+            }
+        };
+        let data: Vec<BoundWeight<'_>> = weights.iter().map(bound).collect();
+        let kernel = *known.entry((step.kernel, weights)).or_insert_with(|| {
+            wanted.push(Wanted {
+                spec,
+                weights: data,
+                first_step: index,
+            });
+            wanted.len() - 1
+        });
+        of_step.push(kernel);
+    }
+    Ok((wanted, of_step))
 }
 
 /// A pool whose threads have all begun: what threads allocate when they begin is not left to a run.

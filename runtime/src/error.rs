@@ -116,6 +116,11 @@ pub enum BindError {
         /// What there is none of.
         what: String,
     },
+    /// A thread panicked while it prepared a step's kernel: a defect of the runtime.
+    Defect {
+        /// The first step that uses the kernel.
+        step: StepRef,
+    },
     /// There is no room for weights, buffers or working memory.
     OutOfMemory {
         /// Bytes that were asked for.
@@ -136,6 +141,12 @@ impl fmt::Display for BindError {
             }
             BindError::Unsupported { step, what } => {
                 write!(f, "{step}: the CPU has no kernel for {what}")
+            }
+            BindError::Defect { step } => {
+                write!(
+                    f,
+                    "{step}: preparing its kernel failed; please report this defect"
+                )
             }
             BindError::OutOfMemory { bytes } => out_of_memory(f, *bytes),
             BindError::Threads(error) => error.fmt(f),

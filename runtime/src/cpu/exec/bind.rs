@@ -14,7 +14,7 @@ use crate::cpu::level::Level;
 use plans::spec::{ContractSpec, Operand, Problem, WindowSpec};
 use plans::{KernelSpec, WeightIndex};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A weight that a kernel is bound to.
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ pub(crate) fn packed_args(spec: &KernelSpec) -> Vec<usize> {
     }
 }
 
-/// Prepares kernels.
+/// Prepares kernels; several threads may share it.
 pub(crate) struct Binder {
     level: Level,
     n_threads: usize,
@@ -75,11 +75,11 @@ impl Binder {
 
     /// The kernel of `spec`, bound to the weights among its packed arguments.
     pub(crate) fn bind(
-        &mut self,
+        &self,
         spec: &KernelSpec,
         weights: &[BoundWeight<'_>],
     ) -> Result<Box<dyn Execute>, Unsupported> {
-        let (level, n_threads, packs) = (self.level, self.n_threads, &mut self.packs);
+        let (level, n_threads, packs) = (self.level, self.n_threads, &self.packs);
         let weight = |arg: usize| weights.iter().find(|w| w.arg == arg).copied();
         Ok(match spec {
             KernelSpec::Map(spec) => Box::new(Map::new(spec)?),
@@ -133,16 +133,42 @@ type Source = (WeightIndex, usize, isize);
 /// Packed weights: each once for every layout that is asked for.
 #[derive(Default)]
 pub(crate) struct Packs {
-    gemms: BTreeMap<(Source, [usize; 2], [isize; 2]), Arc<Gemm>>,
-    convs: Vec<(ConvKey, Arc<Conv>)>,
-    transposed: Vec<(ConvKey, Arc<ConvTranspose>)>,
+    gemms: Store<GemmKey, Gemm>,
+    convs: Store<ConvKey, Conv>,
+    transposed: Store<ConvKey, ConvTranspose>,
 }
 
-#[derive(PartialEq)]
+/// A weight, its part, the part's extents and strides.
+type GemmKey = (Source, [usize; 2], [isize; 2]);
+
+/// What is packed of one kind, by what it is packed from and how. Packing does not hold the lock.
+struct Store<K, V>(Mutex<BTreeMap<K, Packed<V>>>);
+
+/// What one thread packs and others wait for; `None` if it is not to be packed.
+type Packed<V> = Arc<OnceLock<Option<Arc<V>>>>;
+
+impl<K, V> Default for Store<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord, V> Store<K, V> {
+    fn get(&self, key: K, pack: impl FnOnce() -> Option<V>) -> Option<Arc<V>> {
+        let packed = {
+            let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(map.entry(key).or_default())
+        };
+        packed.get_or_init(|| pack().map(Arc::new)).clone()
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct ConvKey {
     source: Source,
-    shape: ConvShape,
-    input: InputStrides,
+    sizes: [usize; 4],
+    window: [[usize; 3]; 6],
+    input: [isize; 5],
     strides: Vec<i64>,
 }
 
@@ -150,31 +176,29 @@ impl Packs {
     /// The matrix of `[k, n]` elements at `strides`, `start` elements after the argument's first;
     /// `None` if it is out of proportion to the weight.
     pub(super) fn gemm(
-        &mut self,
+        &self,
         level: Level,
         [k, n]: [usize; 2],
         strides: [isize; 2],
         start: isize,
         weight: BoundWeight<'_>,
     ) -> Option<Arc<Gemm>> {
-        if !weight.is_worth_packing(k.checked_mul(n)) {
-            return None;
-        }
-        let key = ((weight.weight, weight.start, start), [k, n], strides);
-        let gemm = self.gemms.entry(key).or_insert_with(|| {
+        let source = (weight.weight, weight.start, start);
+        self.gemms.get((source, [k, n], strides), || {
+            if !weight.is_worth_packing(k.checked_mul(n)) {
+                return None;
+            }
             // SAFETY: the matrix is part of the operand, whose reach a valid plan's weight holds.
-            let gemm = unsafe {
+            Some(unsafe {
                 let b = weight.floats().offset(start);
                 Gemm::new(level, k, n, b, strides[0], strides[1])
-            };
-            Arc::new(gemm)
-        });
-        Some(Arc::clone(gemm))
+            })
+        })
     }
 
     /// A convolution whose weight `w` has these extents.
     pub(super) fn conv(
-        &mut self,
+        &self,
         level: Level,
         shape: ConvShape,
         input: InputStrides,
@@ -182,20 +206,16 @@ impl Packs {
         extents: &[u64],
         weight: BoundWeight<'_>,
     ) -> Option<Arc<Conv>> {
-        let key = ConvKey::new(weight, shape, input, w);
-        if let Some((_, conv)) = self.convs.iter().find(|(k, _)| *k == key) {
-            return Some(Arc::clone(conv));
-        }
-        let dense = DenseWeight::new(w, extents, weight)?;
-        // SAFETY: all elements are there, one after the other.
-        let conv = Arc::new(unsafe { Conv::new(level, shape, dense.floats(), input) });
-        self.convs.push((key, Arc::clone(&conv)));
-        Some(conv)
+        self.convs.get(ConvKey::new(weight, shape, input, w), || {
+            let dense = DenseWeight::new(w, extents, weight)?;
+            // SAFETY: all elements are there, one after the other.
+            Some(unsafe { Conv::new(level, shape, dense.floats(), input) })
+        })
     }
 
     /// A transposed convolution whose weight `w` has these extents.
     pub(super) fn conv_transpose(
-        &mut self,
+        &self,
         level: Level,
         shape: ConvShape,
         input: InputStrides,
@@ -204,23 +224,34 @@ impl Packs {
         weight: BoundWeight<'_>,
     ) -> Option<Arc<ConvTranspose>> {
         let key = ConvKey::new(weight, shape, input, w);
-        if let Some((_, conv)) = self.transposed.iter().find(|(k, _)| *k == key) {
-            return Some(Arc::clone(conv));
-        }
-        let dense = DenseWeight::new(w, extents, weight)?;
-        // SAFETY: as above.
-        let conv = Arc::new(unsafe { ConvTranspose::new(level, shape, dense.floats(), input) });
-        self.transposed.push((key, Arc::clone(&conv)));
-        Some(conv)
+        self.transposed.get(key, || {
+            let dense = DenseWeight::new(w, extents, weight)?;
+            // SAFETY: as above.
+            Some(unsafe { ConvTranspose::new(level, shape, dense.floats(), input) })
+        })
     }
 }
 
 impl ConvKey {
     fn new(weight: BoundWeight<'_>, shape: ConvShape, input: InputStrides, w: &Operand) -> Self {
+        let ConvShape {
+            batch,
+            c_in,
+            c_out,
+            groups,
+            input: pixels,
+            kernel,
+            stride,
+            dilation,
+            pads,
+            output,
+        } = shape;
+        let [d, h, column] = input.space;
         Self {
             source: (weight.weight, weight.start, 0),
-            shape,
-            input,
+            sizes: [batch, c_in, c_out, groups],
+            window: [pixels, kernel, stride, dilation, pads, output],
+            input: [input.image, input.channel, d, h, column],
             strides: w.strides.clone(),
         }
     }

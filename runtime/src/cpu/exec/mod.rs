@@ -33,7 +33,7 @@ use std::ops::Range;
 
 pub(crate) use bind::{Binder, BoundWeight, packed_args};
 pub use error::Fault;
-pub(crate) use error::FaultFlag;
+pub(crate) use error::{FaultFlag, Unsupported};
 
 /// Memory that a kernel uses while it runs, in bytes; both parts are aligned to 64.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

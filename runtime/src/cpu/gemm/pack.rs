@@ -2,15 +2,12 @@
 
 use super::kernel;
 use crate::cpu::level::Level;
-
-/// Sixteen floats on a cache line of their own.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use crate::memory::AlignedBytes;
+use std::alloc::Layout;
 
 /// Floats on the heap, aligned to a cache line.
 pub(crate) struct Floats {
-    lines: Vec<Line>,
+    bytes: AlignedBytes,
     len: usize,
 }
 
@@ -21,12 +18,15 @@ impl std::fmt::Debug for Floats {
 }
 
 impl Floats {
-    /// `len` zeros.
+    /// `len` zeros; without room for them the process ends, as with a `Vec`.
     pub(crate) fn zeros(len: usize) -> Self {
-        Floats {
-            lines: vec![Line([0.0; 16]); len.div_ceil(16)],
-            len,
-        }
+        let bytes = len
+            .checked_mul(size_of::<f32>())
+            .and_then(AlignedBytes::new);
+        let bytes = bytes.unwrap_or_else(|| {
+            std::alloc::handle_alloc_error(Layout::new::<f32>());
+        });
+        Floats { bytes, len }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -34,11 +34,11 @@ impl Floats {
     }
 
     pub(crate) fn as_ptr(&self) -> *const f32 {
-        self.lines.as_ptr().cast()
+        self.bytes.as_ptr().cast_const().cast()
     }
 
     pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
-        self.lines.as_mut_ptr().cast()
+        self.bytes.as_ptr().cast()
     }
 }
 

@@ -101,7 +101,7 @@ impl Convolution {
         problem: &Problem,
         layout: Layout,
         weight: BoundWeight<'_>,
-        packs: &mut Packs,
+        packs: &Packs,
     ) -> Option<Self> {
         let (Problem::Conv {
             batch,

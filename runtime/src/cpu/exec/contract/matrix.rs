@@ -91,7 +91,7 @@ impl Matrix {
         target: &[isize],
         addends: Addends<'_>,
         weight: Option<BoundWeight<'_>>,
-        packs: &mut Packs,
+        packs: &Packs,
     ) -> Option<Self> {
         let residual = addends.residual;
         let rank = shape.rank();
@@ -214,7 +214,7 @@ fn constant(
     target: &[isize],
     residual: Option<&[isize]>,
     weight: BoundWeight<'_>,
-    packs: &mut Packs,
+    packs: &Packs,
 ) -> Option<(Kind, isize)> {
     let rank = shape.rank();
     let n_problems: usize = shape.batch.iter().product();

@@ -64,7 +64,7 @@ impl Contract {
         level: Level,
         n_threads: usize,
         weight: Option<BoundWeight<'_>>,
-        packs: &mut Packs,
+        packs: &Packs,
     ) -> Result<Self, Unsupported> {
         let domain = spec.problem.domain();
         let is_empty = domain.contains(&0);
@@ -230,7 +230,7 @@ fn fast(
     target: &[isize],
     addends: Addends<'_>,
     weight: Option<BoundWeight<'_>>,
-    packs: &mut Packs,
+    packs: &Packs,
 ) -> Option<Sums> {
     if let Problem::MatMul {
         batch,

@@ -98,6 +98,54 @@ impl Scatter {
         Some(offset)
     }
 
+    /// Combines a row of floats.
+    ///
+    /// # Safety
+    /// Both rows can be read and the second written.
+    unsafe fn combine_floats(&self, update: *const f32, from: isize, out: *mut f32, to: isize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.reduction {
+                // Replacing copies; see `run`.
+                Reduction::Replace | Reduction::Add => {
+                    self.each_float(update, from, out, to, |x, y| x + y);
+                }
+                Reduction::Mul => self.each_float(update, from, out, to, |x, y| x * y),
+                Reduction::Min => self.each_float(update, from, out, to, functions::min_f32),
+                Reduction::Max => self.each_float(update, from, out, to, functions::max_f32),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Scatter::combine_floats`].
+    #[inline(always)]
+    unsafe fn each_float(
+        &self,
+        update: *const f32,
+        from: isize,
+        out: *mut f32,
+        to: isize,
+        f: impl Fn(f32, f32) -> f32,
+    ) {
+        let n = self.inner.extent;
+        // SAFETY: the caller's promise; arguments are aligned to their elements.
+        unsafe {
+            if from == 1 && to == 1 {
+                let update = std::slice::from_raw_parts(update, n);
+                let out = std::slice::from_raw_parts_mut(out, n);
+                for (x, &y) in out.iter_mut().zip(update) {
+                    *x = f(*x, y);
+                }
+                return;
+            }
+            for i in 0..n as isize {
+                let x = out.offset(i * to);
+                *x = f(*x, *update.offset(i * from));
+            }
+        }
+    }
+
     /// # Safety
     /// Both elements can be read and the second written.
     unsafe fn combine(&self, update: *const u8, out: *mut u8) {
@@ -180,6 +228,8 @@ impl Execute for Scatter {
                 let (from, to) = (self.inner.strides[0], self.inner.strides[last]);
                 if self.reduction == Reduction::Replace {
                     copy_row(size as usize, update, from, out, to, self.inner.extent);
+                } else if self.dtype == DType::F32 {
+                    self.combine_floats(update.cast(), from, out.cast(), to);
                 } else {
                     for i in 0..self.inner.extent as isize {
                         self.combine(update.offset(i * from * size), out.offset(i * to * size));

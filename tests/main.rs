@@ -27,7 +27,9 @@ fn target() -> PathBuf {
 /// What a panic said.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no words")
+    owned
+        .or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words")
 }
 
 /// Says that the test that calls it did not test anything; the line is counted.

@@ -126,9 +126,7 @@ fn guarded(case: &Case, baked: &[usize]) -> Outcome {
     match tried {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(why)) => Outcome::Failed(stage, why),
-        Err(panic) => {
-            Outcome::Failed(stage, format!("PANIC: {}", crate::words(&*panic)))
-        }
+        Err(panic) => Outcome::Failed(stage, format!("PANIC: {}", crate::words(&*panic))),
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) fn check(drafts: &[Draft]) -> Result<(), String> {
 
 fn all_ways(program: &Program, drafts: &[Draft], text: &str) -> Result<(), String> {
     ir::verify::program(program).map_err(|v| format!("what was drawn is wrong: {}", v[0]))?;
-    let parsed = ir::text::parse_with(text, &program.weights).map_err(|e| format!("the text does not parse: {e}"))?;
+    let parsed = ir::text::parse_with(text, &program.weights)
+        .map_err(|e| format!("the text does not parse: {e}"))?;
     if parsed != *program {
         return Err("the text parses to another program".into());
     }
@@ -57,7 +58,10 @@ fn run(program: &Program, drafts: &[Draft]) -> Result<(), String> {
     let loaded = Arc::new(crate::plan::loaded(program)?);
     let mut first: Vec<Vec<Tensor>> = vec![];
     for threads in [1, 3] {
-        let options = Options { threads, ..Options::default() };
+        let options = Options {
+            threads,
+            ..Options::default()
+        };
         let engine = Engine::bind(Arc::clone(&loaded), &options).map_err(|e| e.to_string())?;
         let mut session = Arc::new(engine).session().map_err(|e| e.to_string())?;
         for (i, draft) in drafts.iter().enumerate() {
@@ -70,7 +74,12 @@ fn run(program: &Program, drafts: &[Draft]) -> Result<(), String> {
             compare(&found, draft, "the plan")?;
             match first.get(i) {
                 None => first.push(found),
-                Some(first) if first.iter().zip(&found).any(|(a, b)| a.bytes() != b.bytes()) => {
+                Some(first)
+                    if first
+                        .iter()
+                        .zip(&found)
+                        .any(|(a, b)| a.bytes() != b.bytes()) =>
+                {
                     return Err(format!("{threads} threads give other bits than one"));
                 }
                 Some(_) => {}
@@ -84,12 +93,19 @@ fn compare(found: &[Tensor], draft: &Draft, way: &str) -> Result<(), String> {
     for (n, found) in found.iter().enumerate() {
         let (expected, allowed) = draft.expected(n);
         if found.ty() != expected.ty() {
-            return Err(format!("{way}: out{n} is {}, expected {}", found.ty(), expected.ty()));
+            return Err(format!(
+                "{way}: out{n} is {}, expected {}",
+                found.ty(),
+                expected.ty()
+            ));
         }
         if found.bytes() == expected.bytes() {
             continue;
         }
-        let (f, e) = (found.to_f64().unwrap_or_default(), expected.to_f64().unwrap_or_default());
+        let (f, e) = (
+            found.to_f64().unwrap_or_default(),
+            expected.to_f64().unwrap_or_default(),
+        );
         for (i, (f, e)) in f.iter().zip(&e).enumerate() {
             // Not `>`: NaN is wrong.
             if !((f - e).abs() <= allowed) {

@@ -120,7 +120,13 @@ impl Draft {
         let name = format!("in{}", self.inputs.len());
         let value = self.graph.add_input(&name, tensor.ty());
         self.inputs.push(tensor.clone());
-        self.known.insert(value, Known { exact: tensor.clone(), noisy: tensor });
+        self.known.insert(
+            value,
+            Known {
+                exact: tensor.clone(),
+                noisy: tensor,
+            },
+        );
         value
     }
 
@@ -128,7 +134,13 @@ impl Draft {
     pub(super) fn constant(&mut self, tensor: Tensor) -> ValueId {
         let weight = self.weights.add(tensor.clone());
         let value = self.graph.add_weight(None, tensor.ty(), weight);
-        self.known.insert(value, Known { exact: tensor.clone(), noisy: tensor });
+        self.known.insert(
+            value,
+            Known {
+                exact: tensor.clone(),
+                noisy: tensor,
+            },
+        );
         value
     }
 
@@ -152,7 +164,10 @@ impl Draft {
     /// A constant of numbers around 1, of the type of `like`.
     pub(super) fn positive(&mut self, like: ValueId, dims: &[usize]) -> ValueId {
         let dtype = self.dtype(like);
-        let normal = self.random(DType::F64, dims, Values::Normal).to_f64().unwrap();
+        let normal = self
+            .random(DType::F64, dims, Values::Normal)
+            .to_f64()
+            .unwrap();
         let positive: Vec<f64> = normal.iter().map(|v| 0.5 + v.abs()).collect();
         self.constant(Tensor::from_f64(dtype, dims, &positive))
     }
@@ -162,7 +177,11 @@ impl Draft {
         let n = self.pool.len();
         // Mostly one of the newest, so that graphs are deep.
         let back = usize::from(back);
-        let back = if back < 128 { back % n.min(3) } else { back % n };
+        let back = if back < 128 {
+            back % n.min(3)
+        } else {
+            back % n
+        };
         self.pool.get(n - 1 - back).copied()
     }
 
@@ -208,7 +227,9 @@ impl Draft {
             .iter()
             .map(|v| v.and_then(|v| self.weights.get(self.graph.weight(v)?)))
             .collect();
-        let results = op.infer(&InferCx::new(&types, &constants, n_outputs)).ok()?;
+        let results = op
+            .infer(&InferCx::new(&types, &constants, n_outputs))
+            .ok()?;
         let fits = |t: &TensorType| {
             let n = t.shape.n_elements().unwrap_or(0);
             t.shape.rank() <= MAX_RANK && (1..=MAX_ELEMENTS).contains(&n)
@@ -217,12 +238,25 @@ impl Draft {
             return None;
         }
         let operands = |known: &dyn Fn(&Known) -> Tensor| -> Vec<Option<Tensor>> {
-            inputs.iter().map(|v| v.map(|v| known(&self.known[&v]))).collect()
+            inputs
+                .iter()
+                .map(|v| v.map(|v| known(&self.known[&v])))
+                .collect()
         };
         let exact = operands(&|k| k.exact.clone());
-        let exact = op.eval(&exact.iter().map(Option::as_ref).collect::<Vec<_>>(), n_outputs).ok()?;
+        let exact = op
+            .eval(
+                &exact.iter().map(Option::as_ref).collect::<Vec<_>>(),
+                n_outputs,
+            )
+            .ok()?;
         let noisy = operands(&|k| k.noisy.clone());
-        let noisy = op.eval(&noisy.iter().map(Option::as_ref).collect::<Vec<_>>(), n_outputs).ok()?;
+        let noisy = op
+            .eval(
+                &noisy.iter().map(Option::as_ref).collect::<Vec<_>>(),
+                n_outputs,
+            )
+            .ok()?;
         let mut known = vec![];
         for (exact, noisy) in exact.into_iter().zip(noisy) {
             known.push(self.known(exact, noisy)?);
@@ -245,11 +279,16 @@ impl Draft {
         if !e.iter().chain(&n).all(|v| v.is_finite()) || scale > MAX_MAGNITUDE {
             return None;
         }
-        let signs = self.random(DType::I8, exact.dims(), Values::Below(2)).to_f64()?;
+        let signs = self
+            .random(DType::I8, exact.dims(), Values::Below(2))
+            .to_f64()?;
         for (v, sign) in n.iter_mut().zip(signs) {
             *v += (2.0 * sign - 1.0) * noise * (v.abs() + 0.1 * scale);
         }
-        let error = e.iter().zip(&n).fold(0.0f64, |m, (e, n)| m.max((e - n).abs()));
+        let error = e
+            .iter()
+            .zip(&n)
+            .fold(0.0f64, |m, (e, n)| m.max((e - n).abs()));
         if error > MAX_AMPLIFICATION * noise * scale {
             return None;
         }
@@ -283,7 +322,10 @@ impl Draft {
             return (exact, 0.0);
         }
         let (e, n) = (exact.to_f64().unwrap(), noisy.to_f64().unwrap());
-        let error = e.iter().zip(&n).fold(0.0f64, |m, (e, n)| m.max((e - n).abs()));
+        let error = e
+            .iter()
+            .zip(&n)
+            .fold(0.0f64, |m, (e, n)| m.max((e - n).abs()));
         (exact, 2.0 * error + 2.0 * noise * greatest(&e))
     }
 }

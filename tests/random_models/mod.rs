@@ -28,7 +28,11 @@ pub(crate) struct Move {
 impl std::fmt::Debug for Move {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { kind, a, b, p } = self;
-        write!(f, "{}({a}, {b}, {p:?})", MOVES[usize::from(*kind) % MOVES.len()].0)
+        write!(
+            f,
+            "{}({a}, {b}, {p:?})",
+            MOVES[usize::from(*kind) % MOVES.len()].0
+        )
     }
 }
 
@@ -79,7 +83,11 @@ fn draw(part: u8) {
     let used: Mutex<BTreeMap<&'static str, usize>> = Mutex::default();
     let n_nodes: Mutex<usize> = Mutex::default();
     let outcome = TestRunner::new_with_rng(config, rng).run(&recipes(), |recipes| {
-        let drafts: Vec<Draft> = recipes.iter().enumerate().map(|(i, r)| build(i, r)).collect();
+        let drafts: Vec<Draft> = recipes
+            .iter()
+            .enumerate()
+            .map(|(i, r)| build(i, r))
+            .collect();
         for draft in &drafts {
             for (_, node) in draft.graph.nodes.iter() {
                 *used.lock().unwrap().entry(node.op.name()).or_default() += 1;
@@ -95,7 +103,10 @@ fn draw(part: u8) {
     let n_nodes = n_nodes.into_inner().unwrap();
     println!("{cases} models, {n_nodes} nodes, {} operators:", used.len());
     println!("{used:?}");
-    assert!(n_nodes > 4 * cases as usize, "models are small: {n_nodes} nodes");
+    assert!(
+        n_nodes > 4 * cases as usize,
+        "models are small: {n_nodes} nodes"
+    );
 }
 
 fn build(number: usize, recipe: &Recipe) -> Draft {

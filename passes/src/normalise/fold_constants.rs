@@ -3,6 +3,7 @@
 use super::contents::{Contents, Element, LIMIT, Operands, follow};
 use crate::manager::{Cause, Changed, PassCx, PassError};
 use crate::pattern::{Sweep, sweep};
+use bytes::Bytes;
 use ir::infer::InferCx;
 use ir::ops::Reshape;
 use ir::patch::infer_node;
@@ -20,8 +21,8 @@ const VIEW_LIMIT: usize = 1 << 24;
 const WORK_LIMIT: u64 = 1 << 31;
 
 /// Nodes whose operands are constant become constants, and so do shapes, and arithmetic on shapes,
-/// where dimensions are known; types are inferred anew on the way, so that what becomes known
-/// spreads.
+/// where dimensions are known, and results without elements; types are inferred anew on the way, so
+/// that what becomes known spreads.
 ///
 /// Before: `%1 = Shape(%0)`, `%2 = Gather(%1, w0)`, `%3 = Concat(w1, %2)`, `%4 = Reshape(%0, %3)`.
 /// After: `%4 = Reshape(%0, w2)`; a dimension that is not known is 0 or -1 in `w2`.
@@ -44,6 +45,9 @@ fn fold(s: &mut Sweep<'_, '_, '_>, node: NodeId, contents: &mut Contents) -> Res
     }
     if let Some(tensor) = metadata(s, &op, &inputs) {
         return become_constant(s, node, &[tensor]);
+    }
+    if let Some(results) = empty(&types) {
+        return become_constant(s, node, &results);
     }
     let operands: Option<Vec<Option<Tensor>>> = inputs
         .iter()
@@ -83,6 +87,15 @@ fn fold(s: &mut Sweep<'_, '_, '_>, node: NodeId, contents: &mut Contents) -> Res
 fn metadata(s: &Sweep<'_, '_, '_>, op: &Op, inputs: &[Option<ValueId>]) -> Option<Tensor> {
     let types: Vec<_> = inputs.iter().map(|v| v.map(|v| s.ty(v))).collect();
     op.metadata(&InferCx::new(&types, &[], 1))
+}
+
+/// The results, where none of them has elements.
+fn empty(types: &[TensorType]) -> Option<Vec<Tensor>> {
+    let empty = |t: &TensorType| {
+        let dims = t.shape.dims().filter(|d| d.contains(&0))?;
+        Tensor::new(t.dtype, &dims, Bytes::new()).ok()
+    };
+    types.iter().map(empty).collect()
 }
 
 /// Evaluates a node whose operands are all constant.

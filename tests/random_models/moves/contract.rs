@@ -19,10 +19,18 @@ fn project(d: &mut Draft, x: ValueId, from: usize, to: usize, more: u8) -> Optio
     let mut y = d.node("MatMul", attrs! {}, &[x, w])?;
     if more & 1 != 0 {
         let bias = d.weight(x, &[to]);
-        y = d.node("Add", attrs! {}, &if more & 2 != 0 { [y, bias] } else { [bias, y] })?;
+        y = d.node(
+            "Add",
+            attrs! {},
+            &if more & 2 != 0 { [y, bias] } else { [bias, y] },
+        )?;
     }
     if more & 4 != 0 {
-        y = d.node(one_of(&["Relu", "Sigmoid", "Tanh", "Gelu"], more >> 4), attrs! {}, &[y])?;
+        y = d.node(
+            one_of(&["Relu", "Sigmoid", "Tanh", "Gelu"], more >> 4),
+            attrs! {},
+            &[y],
+        )?;
     }
     Some(y)
 }
@@ -59,9 +67,15 @@ pub(super) fn matmul_pool(d: &mut Draft, m: Move) -> Option<ValueId> {
 /// Gemm with all that it has.
 pub(super) fn gemm(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
-    let [rows, columns] = d.dims(x)[..] else { return None };
+    let [rows, columns] = d.dims(x)[..] else {
+        return None;
+    };
     let (trans_a, trans_b) = (m.p[0] & 1 != 0, m.p[0] & 2 != 0);
-    let (rows, depth) = if trans_a { (columns, rows) } else { (rows, columns) };
+    let (rows, depth) = if trans_a {
+        (columns, rows)
+    } else {
+        (rows, columns)
+    };
     let n = 1 + usize::from(m.p[1] % 12);
     let w = d.weight(x, &if trans_b { [n, depth] } else { [depth, n] });
     let mut operands = vec![x, w];
@@ -107,7 +121,8 @@ fn convolve(d: &mut Draft, x: ValueId, p: [u8; 4]) -> Option<ValueId> {
     if p[3] % 4 == 0 {
         kernel = vec![3; spatial];
     }
-    let as_ints = |f: &dyn Fn(usize) -> usize| (0..spatial).map(|i| f(i) as i64).collect::<Vec<_>>();
+    let as_ints =
+        |f: &dyn Fn(usize) -> usize| (0..spatial).map(|i| f(i) as i64).collect::<Vec<_>>();
     let pad_end = as_ints(&|i| digit(1 + i as u32, 2) * (kernel[i] - 1));
     let mut pads = as_ints(&|i| if p[3] & 16 != 0 { kernel[i] / 2 } else { 0 });
     pads.extend(pad_end);
@@ -138,7 +153,11 @@ pub(super) fn conv_block(d: &mut Draft, m: Move) -> Option<ValueId> {
         let scale = d.positive(x, &[channels]);
         let (bias, mean) = (d.weight(x, &[channels]), d.weight(x, &[channels]));
         let variance = d.positive(x, &[channels]);
-        y = d.node("BatchNormalization", attrs! {}, &[conv, scale, bias, mean, variance])?;
+        y = d.node(
+            "BatchNormalization",
+            attrs! {},
+            &[conv, scale, bias, mean, variance],
+        )?;
     }
     if m.b & 8 == 0
         && let Some(sum) = d.node("Add", attrs! {}, &[y, x])
@@ -157,7 +176,11 @@ pub(super) fn conv_transpose(d: &mut Draft, m: Move) -> Option<ValueId> {
     let dims = d.dims(x);
     let spatial = dims.get(2..).filter(|s| !s.is_empty())?.len();
     let channels = dims[1];
-    let group = if m.p[0] % 3 == 0 && channels % 2 == 0 { 2 } else { 1 };
+    let group = if m.p[0] % 3 == 0 && channels % 2 == 0 {
+        2
+    } else {
+        1
+    };
     let kernel = 1 + usize::from(m.p[1] % 3);
     let mut shape = vec![channels, 1 + usize::from(m.p[2] % 4)];
     shape.extend(vec![kernel; spatial]);
@@ -199,7 +222,11 @@ pub(super) fn residual(d: &mut Draft, m: Move) -> Option<ValueId> {
     let depth = *d.dims(x).last()?;
     let inner = project(d, x, depth, 2 * depth, 5 | m.p[0] << 4)?;
     let y = project(d, inner, 2 * depth, depth, m.p[1] & 3)?;
-    let y = d.node("Add", attrs! {}, &if m.p[2] % 2 == 0 { [x, y] } else { [y, x] })?;
+    let y = d.node(
+        "Add",
+        attrs! {},
+        &if m.p[2] % 2 == 0 { [x, y] } else { [y, x] },
+    )?;
     d.keep(y)
 }
 

@@ -8,10 +8,40 @@ use ir::{DType, ValueId};
 /// One operator; what takes only positive numbers gets them.
 pub(super) fn unary(d: &mut Draft, m: Move) -> Option<ValueId> {
     const OPS: [&str; 34] = [
-        "Relu", "Sigmoid", "Tanh", "Erf", "Abs", "Neg", "Softplus", "Softsign", "HardSwish",
-        "HardSigmoid", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Mish", "Exp", "Log", "Sqrt",
-        "Reciprocal", "Sin", "Cos", "Floor", "Ceil", "Round", "Sign", "Identity",
-        "ThresholdedRelu", "Shrink", "Atan", "Sinh", "Asinh", "Cosh", "Swish",
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+        "Erf",
+        "Abs",
+        "Neg",
+        "Softplus",
+        "Softsign",
+        "HardSwish",
+        "HardSigmoid",
+        "LeakyRelu",
+        "Elu",
+        "Selu",
+        "Celu",
+        "Gelu",
+        "Mish",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Sin",
+        "Cos",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+        "Identity",
+        "ThresholdedRelu",
+        "Shrink",
+        "Atan",
+        "Sinh",
+        "Asinh",
+        "Cosh",
+        "Swish",
     ];
     let mut x = d.pick(m.a)?;
     let op = one_of(&OPS, m.p[0]);
@@ -31,7 +61,9 @@ pub(super) fn unary(d: &mut Draft, m: Move) -> Option<ValueId> {
 
 /// Two values of the pool, broadcast.
 pub(super) fn binary(d: &mut Draft, m: Move) -> Option<ValueId> {
-    const OPS: [&str; 9] = ["Add", "Sub", "Mul", "Max", "Min", "Div", "PRelu", "Mean", "Sum"];
+    const OPS: [&str; 9] = [
+        "Add", "Sub", "Mul", "Max", "Min", "Div", "PRelu", "Mean", "Sum",
+    ];
     let (a, mut b) = (d.pick(m.a)?, d.pick(m.b)?);
     let op = one_of(&OPS, m.p[0]);
     if op == "Div" {
@@ -56,7 +88,11 @@ pub(super) fn with_weight(d: &mut Draft, m: Move) -> Option<ValueId> {
             shape[0] = dims[1];
             shape
         }
-        3 => dims.iter().enumerate().map(|(i, &n)| if m.p[1] >> i & 1 == 0 { 1 } else { n }).collect(),
+        3 => dims
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| if m.p[1] >> i & 1 == 0 { 1 } else { n })
+            .collect(),
         4 => vec![1; rank],
         _ => dims,
     };
@@ -77,7 +113,10 @@ pub(super) fn with_weight(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn clip(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let low = -f64::from(m.p[0] % 8) / 4.0;
-    let (low, high) = (d.scalar(x, low), d.scalar(x, low + f64::from(m.p[1]) / 64.0));
+    let (low, high) = (
+        d.scalar(x, low),
+        d.scalar(x, low + f64::from(m.p[1]) / 64.0),
+    );
     let operands = match m.p[2] % 3 {
         0 => [Some(x), Some(low), None],
         1 => [Some(x), None, Some(high)],
@@ -91,9 +130,16 @@ pub(super) fn clip(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn select(d: &mut Draft, m: Move) -> Option<ValueId> {
     let (a, b) = (d.pick(m.a)?, d.pick(m.b)?);
     let bound = d.scalar(a, 0.3);
-    let op = one_of(&["Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"], m.p[0]);
+    let op = one_of(
+        &["Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"],
+        m.p[0],
+    );
     let condition = d.node(op, attrs! {}, &[a, bound])?;
-    let operands = if m.p[1] % 2 == 0 { [condition, a, b] } else { [condition, b, a] };
+    let operands = if m.p[1] % 2 == 0 {
+        [condition, a, b]
+    } else {
+        [condition, b, a]
+    };
     let y = d.node("Where", attrs! {}, &operands)?;
     d.keep(y)
 }
@@ -105,7 +151,11 @@ pub(super) fn logic(d: &mut Draft, m: Move) -> Option<ValueId> {
     let first = d.node("Greater", attrs! {}, &[a, bound])?;
     let bound = d.scalar(b, 0.4);
     let second = d.node("Less", attrs! {}, &[b, bound])?;
-    let mut both = d.node(one_of(&["And", "Or", "Xor"], m.p[0]), attrs! {}, &[first, second])?;
+    let mut both = d.node(
+        one_of(&["And", "Or", "Xor"], m.p[0]),
+        attrs! {},
+        &[first, second],
+    )?;
     if m.p[1] % 2 == 0 {
         both = d.node("Not", attrs! {}, &[both])?;
     }
@@ -168,7 +218,15 @@ pub(super) fn gate(d: &mut Draft, m: Move) -> Option<ValueId> {
 /// To another type; later moves go on in it.
 pub(super) fn cast(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
-    let types = [DType::F32, DType::F32, DType::F32, DType::F16, DType::BF16, DType::F64, DType::I32];
+    let types = [
+        DType::F32,
+        DType::F32,
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::F64,
+        DType::I32,
+    ];
     let to = one_of(&types, m.p[0]);
     let y = d.node("Cast", attrs! { to: to }, &[x])?;
     d.keep(y)
@@ -178,13 +236,19 @@ pub(super) fn cast(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn integers(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let dtype = d.dtype(x);
-    let to = one_of(&[DType::I64, DType::I32, DType::I16, DType::I8, DType::U8], m.p[0]);
+    let to = one_of(
+        &[DType::I64, DType::I32, DType::I16, DType::I8, DType::U8],
+        m.p[0],
+    );
     let four = d.scalar(x, 4.0);
     let scaled = d.node("Mul", attrs! {}, &[x, four])?;
     let scaled = d.node("Abs", attrs! {}, &[scaled])?;
     let whole = d.node("Cast", attrs! { to: to }, &[scaled])?;
     let three = d.scalar(whole, 3.0);
-    let op = one_of(&["Mod", "Mul", "Add", "Div", "Max", "Sub", "BitwiseAnd"], m.p[1]);
+    let op = one_of(
+        &["Mod", "Mul", "Add", "Div", "Max", "Sub", "BitwiseAnd"],
+        m.p[1],
+    );
     let y = d.node(op, attrs! {}, &[whole, three])?;
     let y = d.node("Cast", attrs! { to: dtype }, &[y])?;
     d.keep(y)

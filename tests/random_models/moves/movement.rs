@@ -67,7 +67,11 @@ pub(super) fn slice(d: &mut Draft, m: Move) -> Option<ValueId> {
     let step = one_of(&[1, 1, 2, -1, -2, 3], m.p[1]);
     let low = i64::from(m.p[2]) % n;
     let high = low + 1 + i64::from(m.p[3]) % (n - low);
-    let (start, end) = if step > 0 { (low, high) } else { (high - 1, low - 1 - n) };
+    let (start, end) = if step > 0 {
+        (low, high)
+    } else {
+        (high - 1, low - 1 - n)
+    };
     let lists = [[start], [end], [axis as i64], [step]].map(|l| d.ints(&l));
     let y = d.node("Slice", attrs! {}, &[&[x], &lists[..]].concat())?;
     d.keep(y)
@@ -87,7 +91,12 @@ pub(super) fn split(d: &mut Draft, m: Move) -> Option<ValueId> {
     sizes.retain(|&s| s > 0);
     let n_parts = sizes.len();
     let sizes = d.ints(&sizes);
-    let parts = d.nodes("Split", attrs! { axis: axis }, &[Some(x), Some(sizes)], n_parts)?;
+    let parts = d.nodes(
+        "Split",
+        attrs! { axis: axis },
+        &[Some(x), Some(sizes)],
+        n_parts,
+    )?;
     parts.into_iter().fold(None, |_, part| d.keep(part))
 }
 
@@ -118,8 +127,11 @@ pub(super) fn concat(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn expand(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let repeat = 1 + i64::from(m.p[0] % 3);
-    let mut to: Vec<i64> =
-        d.dims(x).iter().map(|&n| if n == 1 { repeat } else { n as i64 }).collect();
+    let mut to: Vec<i64> = d
+        .dims(x)
+        .iter()
+        .map(|&n| if n == 1 { repeat } else { n as i64 })
+        .collect();
     if m.p[1] % 2 == 0 {
         to.insert(0, 1 + i64::from(m.p[2] % 3));
     }
@@ -131,8 +143,9 @@ pub(super) fn expand(d: &mut Draft, m: Move) -> Option<ValueId> {
 /// Repeated as a whole.
 pub(super) fn tile(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
-    let repeats: Vec<i64> =
-        (0..d.dims(x).len()).map(|i| 1 + i64::from(m.p[i % 4] % 3 == 0)).collect();
+    let repeats: Vec<i64> = (0..d.dims(x).len())
+        .map(|i| 1 + i64::from(m.p[i % 4] % 3 == 0))
+        .collect();
     let repeats = d.ints(&repeats);
     let y = d.node("Tile", attrs! {}, &[x, repeats])?;
     d.keep(y)
@@ -207,7 +220,11 @@ pub(super) fn depth_space(d: &mut Draft, m: Move) -> Option<ValueId> {
     let y = match m.p[0] % 3 {
         0 => d.node("SpaceToDepth", attrs! { blocksize: 2i64 }, &[x])?,
         1 => d.node("DepthToSpace", attrs! { blocksize: 2i64 }, &[x])?,
-        _ => d.node("DepthToSpace", attrs! { blocksize: 2i64, mode: "CRD" }, &[x])?,
+        _ => d.node(
+            "DepthToSpace",
+            attrs! { blocksize: 2i64, mode: "CRD" },
+            &[x],
+        )?,
     };
     d.keep(y)
 }
@@ -224,11 +241,19 @@ pub(super) fn scatter(d: &mut Draft, m: Move) -> Option<ValueId> {
     let reduction = one_of(&["none", "add", "max"], m.p[1]);
     let y = if m.p[2] % 2 == 0 {
         let indices = d.constant(Tensor::from_slice(&[1, 1], &[row]));
-        d.node("ScatterND", attrs! { reduction: reduction }, &[x, indices, update])?
+        d.node(
+            "ScatterND",
+            attrs! { reduction: reduction },
+            &[x, indices, update],
+        )?
     } else {
         let count = shape.iter().product();
         let indices = d.constant(Tensor::from_slice(&shape, &vec![row; count]));
-        d.node("ScatterElements", attrs! { reduction: reduction }, &[x, indices, update])?
+        d.node(
+            "ScatterElements",
+            attrs! { reduction: reduction },
+            &[x, indices, update],
+        )?
     };
     d.keep(y)
 }

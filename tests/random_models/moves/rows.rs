@@ -27,7 +27,10 @@ pub(super) fn pool(d: &mut Draft, m: Move) -> Option<ValueId> {
 /// The same over whole images.
 pub(super) fn global_pool(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
-    let op = one_of(&["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], m.p[0]);
+    let op = one_of(
+        &["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"],
+        m.p[0],
+    );
     let y = d.node(op, attrs! {}, &[x])?;
     d.keep(y)
 }
@@ -35,13 +38,27 @@ pub(super) fn global_pool(d: &mut Draft, m: Move) -> Option<ValueId> {
 /// A fold along some axes.
 pub(super) fn reduce(d: &mut Draft, m: Move) -> Option<ValueId> {
     const OPS: [&str; 10] = [
-        "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd",
-        "ReduceSumSquare", "ReduceLogSumExp", "ReduceMean",
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceProd",
+        "ReduceSumSquare",
+        "ReduceLogSumExp",
+        "ReduceMean",
     ];
     let x = d.pick(m.a)?;
     let rank = d.dims(x).len();
-    let axes: Vec<i64> = (0..rank).filter(|i| m.p[1] >> i & 1 != 0).map(|i| i as i64).collect();
-    let signed: Vec<i64> = axes.iter().map(|&a| if m.p[2] & 1 != 0 { a - rank as i64 } else { a }).collect();
+    let axes: Vec<i64> = (0..rank)
+        .filter(|i| m.p[1] >> i & 1 != 0)
+        .map(|i| i as i64)
+        .collect();
+    let signed: Vec<i64> = axes
+        .iter()
+        .map(|&a| if m.p[2] & 1 != 0 { a - rank as i64 } else { a })
+        .collect();
     let axes = d.ints(&signed);
     let attrs = attrs! { keepdims: m.p[2] & 2 != 0 };
     let y = d.node(one_of(&OPS, m.p[0]), attrs, &[x, axes])?;
@@ -79,7 +96,11 @@ pub(super) fn normalization(d: &mut Draft, m: Move) -> Option<ValueId> {
     let y = match m.p[0] % 5 {
         0 => {
             let (scale, bias) = (d.weight(x, inner), d.weight(x, inner));
-            d.node("LayerNormalization", attrs! { axis: axis }, &[x, scale, bias])?
+            d.node(
+                "LayerNormalization",
+                attrs! { axis: axis },
+                &[x, scale, bias],
+            )?
         }
         1 => {
             let scale = d.weight(x, inner);
@@ -94,9 +115,17 @@ pub(super) fn normalization(d: &mut Draft, m: Move) -> Option<ValueId> {
             let channels = *dims.get(1)?;
             let (scale, bias) = (d.weight(x, &[channels]), d.weight(x, &[channels]));
             let groups = if channels % 2 == 0 { 2usize } else { 1 };
-            d.node("GroupNormalization", attrs! { num_groups: groups }, &[x, scale, bias])?
+            d.node(
+                "GroupNormalization",
+                attrs! { num_groups: groups },
+                &[x, scale, bias],
+            )?
         }
-        _ => d.node("LpNormalization", attrs! { axis: axis, p: 1 + i64::from(m.p[2] % 2) }, &[x])?,
+        _ => d.node(
+            "LpNormalization",
+            attrs! { axis: axis, p: 1 + i64::from(m.p[2] % 2) },
+            &[x],
+        )?,
     };
     d.keep(y)
 }

@@ -8,7 +8,9 @@ use ir::{Tensor, ValueId};
 /// A sequence `[instances, positions, features]` of the pool, and its sizes.
 fn sequence(d: &Draft, m: Move) -> Option<(ValueId, [usize; 3])> {
     let x = d.pick(m.a)?;
-    let [n, length, size] = d.dims(x)[..] else { return None };
+    let [n, length, size] = d.dims(x)[..] else {
+        return None;
+    };
     Some((x, [n, length, size]))
 }
 
@@ -34,7 +36,11 @@ pub(super) fn attention_by_parts(d: &mut Draft, m: Move) -> Option<ValueId> {
         let y = project(d, x, size, heads * head, bias)?;
         let shape = d.ints(&shape);
         let y = d.node("Reshape", attrs! {}, &[y, shape])?;
-        let perm = if part == 1 { vec![0, 2, 3, 1] } else { vec![0, 2, 1, 3] };
+        let perm = if part == 1 {
+            vec![0, 2, 3, 1]
+        } else {
+            vec![0, 2, 1, 3]
+        };
         parts.push(d.node("Transpose", attrs! { perm: perm }, &[y])?);
     }
     let mut scores = d.node("MatMul", attrs! {}, &[parts[0], parts[1]])?;
@@ -57,7 +63,9 @@ pub(super) fn attention_by_parts(d: &mut Draft, m: Move) -> Option<ValueId> {
             scores = d.node("Add", attrs! {}, &[scores, mask])?;
         }
         _ => {
-            let causal: Vec<bool> = (0..length * length).map(|i| i % length <= i / length).collect();
+            let causal: Vec<bool> = (0..length * length)
+                .map(|i| i % length <= i / length)
+                .collect();
             let causal = d.constant(Tensor::from_slice(&[length, length], &causal));
             let low = d.scalar(x, -1e3);
             scores = d.node("Where", attrs! {}, &[causal, scores, low])?;

@@ -107,8 +107,8 @@ fn compare(found: &[Tensor], draft: &Draft, way: &str) -> Result<(), String> {
             expected.to_f64().unwrap_or_default(),
         );
         for (i, (f, e)) in f.iter().zip(&e).enumerate() {
-            // Not `>`: NaN is wrong.
-            if !((f - e).abs() <= allowed) {
+            // NaN only where NaN is expected.
+            if (f - e).abs() > allowed || f.is_nan() != e.is_nan() {
                 return Err(format!(
                     "{way}: element {i} of out{n} is {f}, expected {e} up to {allowed:.1e}"
                 ));

@@ -305,7 +305,7 @@ impl Draft {
             outputs.drain(..outputs.len() - MAX_OUTPUTS);
         }
         // One that others read too, now and then.
-        if self.pool.len() % 3 == 0 {
+        if self.pool.len().is_multiple_of(3) {
             outputs.extend(self.pool.get(self.pool.len() / 2));
             outputs.dedup();
         }

@@ -42,7 +42,7 @@ pub(super) fn matmul_left(d: &mut Draft, m: Move) -> Option<ValueId> {
     let rank = dims.len();
     let depth = *dims.get(rank.checked_sub(2)?)?;
     let mut shape = vec![1 + usize::from(m.p[0] % 9), depth];
-    if m.p[1] % 2 == 0 && rank == 3 {
+    if m.p[1].is_multiple_of(2) && rank == 3 {
         shape.insert(0, dims[0]);
     }
     let w = d.weight(x, &shape);
@@ -109,7 +109,7 @@ fn convolve(d: &mut Draft, x: ValueId, p: [u8; 4]) -> Option<ValueId> {
     let channels = dims[1];
     let group = match p[0] % 4 {
         0 => channels,
-        1 if channels % 2 == 0 => 2,
+        1 if channels.is_multiple_of(2) => 2,
         _ => 1,
     };
     let out = match p[1] % 5 {
@@ -118,7 +118,7 @@ fn convolve(d: &mut Draft, x: ValueId, p: [u8; 4]) -> Option<ValueId> {
     };
     let digit = |at: u32, n: u8| usize::from(p[2].rotate_right(at) % n);
     let mut kernel: Vec<usize> = (0..spatial).map(|i| 1 + digit(i as u32, 3)).collect();
-    if p[3] % 4 == 0 {
+    if p[3].is_multiple_of(4) {
         kernel = vec![3; spatial];
     }
     let as_ints =
@@ -145,7 +145,11 @@ fn convolve(d: &mut Draft, x: ValueId, p: [u8; 4]) -> Option<ValueId> {
 pub(super) fn conv_block(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let keeps_size = [m.p[0], 0, m.p[2], 4 | 16 | (m.p[3] & 8)];
-    let p = if m.b % 2 == 0 { keeps_size } else { m.p };
+    let p = if m.b.is_multiple_of(2) {
+        keeps_size
+    } else {
+        m.p
+    };
     let conv = convolve(d, x, p)?;
     let channels = d.dims(conv)[1];
     let mut y = conv;
@@ -176,7 +180,7 @@ pub(super) fn conv_transpose(d: &mut Draft, m: Move) -> Option<ValueId> {
     let dims = d.dims(x);
     let spatial = dims.get(2..).filter(|s| !s.is_empty())?.len();
     let channels = dims[1];
-    let group = if m.p[0] % 3 == 0 && channels % 2 == 0 {
+    let group = if m.p[0].is_multiple_of(3) && channels.is_multiple_of(2) {
         2
     } else {
         1
@@ -207,7 +211,7 @@ pub(super) fn siblings(d: &mut Draft, m: Move) -> Option<ValueId> {
     let n = 2 + usize::from(m.p[0] % 7);
     let a = project(d, x, depth, n, m.p[1])?;
     let b = project(d, x, depth, n, m.p[1])?;
-    if m.p[2] % 2 == 0 {
+    if m.p[2].is_multiple_of(2) {
         d.keep(a)?;
         return d.keep(b);
     }
@@ -225,7 +229,11 @@ pub(super) fn residual(d: &mut Draft, m: Move) -> Option<ValueId> {
     let y = d.node(
         "Add",
         attrs! {},
-        &if m.p[2] % 2 == 0 { [x, y] } else { [y, x] },
+        &if m.p[2].is_multiple_of(2) {
+            [x, y]
+        } else {
+            [y, x]
+        },
     )?;
     d.keep(y)
 }

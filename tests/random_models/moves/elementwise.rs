@@ -52,7 +52,7 @@ pub(super) fn unary(d: &mut Draft, m: Move) -> Option<ValueId> {
     }
     let attrs = match op {
         "LeakyRelu" => attrs! { alpha: f32::from(m.p[1]) / 256.0 },
-        "Gelu" if m.p[1] % 2 == 0 => attrs! { approximate: "tanh" },
+        "Gelu" if m.p[1].is_multiple_of(2) => attrs! { approximate: "tanh" },
         _ => attrs! {},
     };
     let y = d.node(op, attrs, &[x])?;
@@ -103,7 +103,7 @@ pub(super) fn with_weight(d: &mut Draft, m: Move) -> Option<ValueId> {
         3 => ("Div", d.positive(x, &shape)),
         _ => ("Max", d.weight(x, &shape)),
     };
-    let swapped = m.p[3] % 3 == 0 && op != "Div";
+    let swapped = m.p[3].is_multiple_of(3) && op != "Div";
     let operands = if swapped { [w, x] } else { [x, w] };
     let y = d.node(op, attrs! {}, &operands)?;
     d.keep(y)
@@ -135,7 +135,7 @@ pub(super) fn select(d: &mut Draft, m: Move) -> Option<ValueId> {
         m.p[0],
     );
     let condition = d.node(op, attrs! {}, &[a, bound])?;
-    let operands = if m.p[1] % 2 == 0 {
+    let operands = if m.p[1].is_multiple_of(2) {
         [condition, a, b]
     } else {
         [condition, b, a]
@@ -156,7 +156,7 @@ pub(super) fn logic(d: &mut Draft, m: Move) -> Option<ValueId> {
         attrs! {},
         &[first, second],
     )?;
-    if m.p[1] % 2 == 0 {
+    if m.p[1].is_multiple_of(2) {
         both = d.node("Not", attrs! {}, &[both])?;
     }
     let dtype = d.dtype(a);
@@ -168,7 +168,7 @@ pub(super) fn logic(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn gelu(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let (half, one) = (d.scalar(x, 0.5), d.scalar(x, 1.0));
-    let inner = if m.p[0] % 2 == 0 {
+    let inner = if m.p[0].is_multiple_of(2) {
         let root = d.scalar(x, std::f64::consts::SQRT_2);
         let scaled = d.node("Div", attrs! {}, &[x, root])?;
         d.node("Erf", attrs! {}, &[scaled])?
@@ -182,7 +182,7 @@ pub(super) fn gelu(d: &mut Draft, m: Move) -> Option<ValueId> {
         d.node("Tanh", attrs! {}, &[sum])?
     };
     let plus = d.node("Add", attrs! {}, &[inner, one])?;
-    let y = if m.p[1] % 2 == 0 {
+    let y = if m.p[1].is_multiple_of(2) {
         let product = d.node("Mul", attrs! {}, &[x, plus])?;
         d.node("Mul", attrs! {}, &[product, half])?
     } else {

@@ -47,7 +47,7 @@ pub(super) fn squeeze(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let dims = d.dims(x);
     if let Some(axis) = dims.iter().position(|&n| n == 1)
-        && m.p[0] % 2 == 0
+        && m.p[0].is_multiple_of(2)
     {
         let axes = d.ints(&[axis as i64]);
         let y = d.node("Squeeze", attrs! {}, &[x, axes])?;
@@ -85,7 +85,7 @@ pub(super) fn split(d: &mut Draft, m: Move) -> Option<ValueId> {
     let n = dims[axis] as i64;
     let first = 1 + i64::from(m.p[1]) % n;
     let mut sizes = vec![first, n - first];
-    if m.p[2] % 2 == 0 && n - first > 1 {
+    if m.p[2].is_multiple_of(2) && n - first > 1 {
         sizes = vec![first, 1, n - first - 1];
     }
     sizes.retain(|&s| s > 0);
@@ -132,7 +132,7 @@ pub(super) fn expand(d: &mut Draft, m: Move) -> Option<ValueId> {
         .iter()
         .map(|&n| if n == 1 { repeat } else { n as i64 })
         .collect();
-    if m.p[1] % 2 == 0 {
+    if m.p[1].is_multiple_of(2) {
         to.insert(0, 1 + i64::from(m.p[2] % 3));
     }
     let to = d.ints(&to);
@@ -144,7 +144,7 @@ pub(super) fn expand(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn tile(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let repeats: Vec<i64> = (0..d.dims(x).len())
-        .map(|i| 1 + i64::from(m.p[i % 4] % 3 == 0))
+        .map(|i| 1 + i64::from(m.p[i % 4].is_multiple_of(3)))
         .collect();
     let repeats = d.ints(&repeats);
     let y = d.node("Tile", attrs! {}, &[x, repeats])?;
@@ -188,7 +188,7 @@ pub(super) fn pad(d: &mut Draft, m: Move) -> Option<ValueId> {
     let pads: Vec<i64> = (0..2 * rank).map(width).collect();
     let pads = d.ints(&pads);
     let mut operands = vec![x, pads];
-    if mode == "constant" && m.p[3] % 2 == 0 {
+    if mode == "constant" && m.p[3].is_multiple_of(2) {
         operands.push(d.scalar(x, 0.75));
     }
     let y = d.node("Pad", attrs! { mode: mode }, &operands)?;
@@ -239,7 +239,7 @@ pub(super) fn scatter(d: &mut Draft, m: Move) -> Option<ValueId> {
     shape[0] = 1;
     let update = d.weight(x, &shape);
     let reduction = one_of(&["none", "add", "max"], m.p[1]);
-    let y = if m.p[2] % 2 == 0 {
+    let y = if m.p[2].is_multiple_of(2) {
         let indices = d.constant(Tensor::from_slice(&[1, 1], &[row]));
         d.node(
             "ScatterND",
@@ -262,6 +262,6 @@ pub(super) fn scatter(d: &mut Draft, m: Move) -> Option<ValueId> {
 pub(super) fn trilu(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let k = d.constant(Tensor::scalar(i64::from(m.p[0] % 4) - 2));
-    let y = d.node("Trilu", attrs! { upper: m.p[1] % 2 == 0 }, &[x, k])?;
+    let y = d.node("Trilu", attrs! { upper: m.p[1].is_multiple_of(2) }, &[x, k])?;
     d.keep(y)
 }

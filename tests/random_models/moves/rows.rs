@@ -137,7 +137,7 @@ pub(super) fn layer_norm_by_parts(d: &mut Draft, m: Move) -> Option<ValueId> {
     let axes = d.ints(&[-1]);
     let mean = d.node("ReduceMean", attrs! { keepdims: true }, &[x, axes])?;
     let centred = d.node("Sub", attrs! {}, &[x, mean])?;
-    let square = if m.p[0] % 2 == 0 {
+    let square = if m.p[0].is_multiple_of(2) {
         let two = d.scalar(x, 2.0);
         d.node("Pow", attrs! {}, &[centred, two])?
     } else {
@@ -148,7 +148,7 @@ pub(super) fn layer_norm_by_parts(d: &mut Draft, m: Move) -> Option<ValueId> {
     let sum = d.node("Add", attrs! {}, &[variance, epsilon])?;
     let deviation = d.node("Sqrt", attrs! {}, &[sum])?;
     let mut y = d.node("Div", attrs! {}, &[centred, deviation])?;
-    if m.p[1] % 2 == 0 {
+    if m.p[1].is_multiple_of(2) {
         let (scale, bias) = (d.weight(x, &[n]), d.weight(x, &[n]));
         y = d.node("Mul", attrs! {}, &[y, scale])?;
         y = d.node("Add", attrs! {}, &[y, bias])?;
@@ -166,7 +166,7 @@ pub(super) fn rms_norm_by_parts(d: &mut Draft, m: Move) -> Option<ValueId> {
     let epsilon = d.scalar(x, 1e-5);
     let sum = d.node("Add", attrs! {}, &[mean, epsilon])?;
     let root = d.node("Sqrt", attrs! {}, &[sum])?;
-    let scaled = if m.p[0] % 2 == 0 {
+    let scaled = if m.p[0].is_multiple_of(2) {
         d.node("Div", attrs! {}, &[x, root])?
     } else {
         let inverse = d.node("Reciprocal", attrs! {}, &[root])?;
@@ -182,7 +182,11 @@ pub(super) fn arg_reduce(d: &mut Draft, m: Move) -> Option<ValueId> {
     let x = d.pick(m.a)?;
     let axis = axis_of(d.dims(x).len(), m.p[0])?;
     let op = one_of(&["ArgMax", "ArgMin"], m.p[1]);
-    let at = d.node(op, attrs! { axis: axis, keepdims: m.p[2] % 2 == 0 }, &[x])?;
+    let at = d.node(
+        op,
+        attrs! { axis: axis, keepdims: m.p[2].is_multiple_of(2) },
+        &[x],
+    )?;
     let y = d.node("Cast", attrs! { to: DType::F32 }, &[at])?;
     d.keep(y)
 }
@@ -193,7 +197,7 @@ pub(super) fn top_k(d: &mut Draft, m: Move) -> Option<ValueId> {
     let dims = d.dims(x);
     let axis = axis_of(dims.len(), m.p[0])?;
     let k = d.ints(&[1 + i64::from(m.p[1]) % dims[axis] as i64]);
-    let attrs = attrs! { axis: axis, largest: m.p[2] % 2 == 0 };
+    let attrs = attrs! { axis: axis, largest: m.p[2].is_multiple_of(2) };
     let results = d.nodes("TopK", attrs, &[Some(x), Some(k)], 2)?;
     if m.p[2] & 2 != 0 {
         let at = d.node("Cast", attrs! { to: DType::F32 }, &[results[1]])?;

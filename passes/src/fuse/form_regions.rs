@@ -136,6 +136,7 @@ pub(crate) fn kind_alone(graph: &Graph, node: NodeId) -> RegionKind {
     }
     match (op, op.class()) {
         (Op::Attention(_), _) => RegionKind::Attention,
+        (Op::GridSample(_), _) => RegionKind::Library,
         (_, Class::View | Class::Metadata) => RegionKind::View,
         (_, Class::Movement) => RegionKind::Movement,
         (_, Class::Recurrent) => RegionKind::Recurrent,

@@ -5,20 +5,34 @@ use crate::manager::Cause;
 use crate::pattern::Sweep;
 use ir::attrs::Attr;
 use ir::infer::normalize_axis;
-use ir::ops::{Concat, Gather, Reshape, Slice, Split, Transpose};
-use ir::{Dim, NodeId, Op, Shape, ValueId};
+use ir::ops::{Concat, Expand, Gather, Reshape, Slice, Split, Transpose};
+use ir::{Dim, NodeId, Op, Shape, Tensor, ValueId};
 
-/// `Identity(%0)` is `%0`, and so is `Dropout` whose mask nobody reads.
+/// `Identity(%0)` is `%0`, and so is `Dropout`, whose mask is true everywhere.
 pub(crate) fn identity(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     let Some(x) = s.input(node, 0) else {
         return Ok(());
     };
-    let mask_read = s.outputs(node).get(1).is_some_and(|&m| s.n_readers(m) > 0);
-    if mask_read {
-        s.refuse(node, || "its mask is read".into());
+    let mask = s
+        .outputs(node)
+        .get(1)
+        .copied()
+        .filter(|&m| s.n_readers(m) > 0);
+    let Some(mask) = mask else {
+        return s.rewrite(node, |_| Ok(x));
+    };
+    let Some(dims) = s.dims(x) else {
+        s.refuse(node, || "its mask is read, and of unknown shape".into());
         return Ok(());
+    };
+    if s.may_change(&[node]) {
+        let dims: Vec<i64> = dims.into_iter().map(|d| d as i64).collect();
+        let (one, dims) = (s.constant_value(Tensor::scalar(true)), s.list(&dims));
+        let everywhere = s.node(Expand {}, &[one, dims])?;
+        s.replace(mask, everywhere);
+        s.replace(s.output(node), x);
     }
-    s.rewrite(node, |_| Ok(x))
+    Ok(())
 }
 
 /// `Squeeze(%0)` is `Reshape(%0, w0)`.

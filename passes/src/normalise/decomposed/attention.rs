@@ -63,7 +63,8 @@ pub(crate) fn attention(
         qk_matmul_output_mode: 0,
         ..op.clone()
     };
-    let mut y = s.node_with(plain, &[Some(q), Some(keys), Some(values), mask])?;
+    let operands = [q, keys, values].into_iter().chain(mask);
+    let mut y = s.node(plain, &operands.collect::<Vec<_>>())?;
     if rank == 3 {
         y = s.transposed(y, &[0, 2, 1, 3])?;
         y = s.reshaped(

@@ -1,7 +1,9 @@
-//! Times what happens before a plan's first run: `load PLAN [THREADS]`.
+//! Times what happens before a plan's first run, and says what computes its steps:
+//! `load PLAN [THREADS]`.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use dlirc_runtime::{Engine, Loaded, Options};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +32,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             (at_session - at_bind).as_secs_f64() * 1e3,
             (start.elapsed() - at_session).as_secs_f64() * 1e3,
         );
+    }
+    let loaded = Arc::new(Loaded::open(&path)?);
+    let engine = Engine::bind(loaded, &options)?;
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for (i, step) in engine.plan().steps.iter().enumerate() {
+        let class = engine.plan().kernels[step.kernel.index()].class();
+        let implementation = engine.implementation(plans::StepIndex(i as u32));
+        *counts.entry((class, implementation)).or_default() += 1;
+    }
+    for ((class, implementation), n) in counts {
+        println!("{n:5} {class}: {implementation}");
     }
     Ok(())
 }

@@ -118,6 +118,15 @@ impl Engine {
         self.level
     }
 
+    /// What computes a step, for people: `convolution`, or `plain` where nothing is tuned.
+    ///
+    /// # Panics
+    ///
+    /// If the plan has no such step.
+    pub fn implementation(&self, step: StepIndex) -> &'static str {
+        self.kernel(step).implementation()
+    }
+
     pub(crate) fn kernel(&self, step: StepIndex) -> &dyn Execute {
         self.kernels[self.of_step[step.index()]].as_ref()
     }

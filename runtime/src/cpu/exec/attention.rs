@@ -431,6 +431,14 @@ fn additive_mask(
 }
 
 impl Execute for Attention {
+    fn implementation(&self) -> &'static str {
+        if self.fast.is_some() {
+            "fused"
+        } else {
+            "plain"
+        }
+    }
+
     fn needs(&self) -> Needs {
         let Some(fast) = &self.fast else {
             let spec = &self.spec;

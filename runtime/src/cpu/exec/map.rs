@@ -411,6 +411,10 @@ fn transposed_dim(nest: &[Dim], col: &Dim, n_inputs: usize) -> Option<usize> {
 }
 
 impl Execute for Map {
+    fn implementation(&self) -> &'static str {
+        "blocks"
+    }
+
     fn needs(&self) -> Needs {
         Needs {
             shared: 0,

@@ -111,6 +111,9 @@ impl Cx<'_> {
 
 /// A kernel made ready to run.
 pub(crate) trait Execute: Send + Sync {
+    /// What computes it, for people.
+    fn implementation(&self) -> &'static str;
+
     /// The memory that it needs.
     fn needs(&self) -> Needs;
 

@@ -682,6 +682,10 @@ fn indexed_dims(spec: &RowSpec) -> Vec<u16> {
 }
 
 impl Execute for Row {
+    fn implementation(&self) -> &'static str {
+        "blocks of rows"
+    }
+
     fn needs(&self) -> Needs {
         let numbers = |n: usize| bump_size(n * 8);
         Needs {

@@ -626,6 +626,14 @@ impl<T: Copy> Unaligned<T> {
 }
 
 impl Execute for Window {
+    fn implementation(&self) -> &'static str {
+        match (&self.method, &self.epilogue) {
+            (Method::Library { .. }, None) => "pooling",
+            (Method::Library { .. }, Some(_)) => "pooling, epilogue after it",
+            (Method::Plain, _) => "plain",
+        }
+    }
+
     fn needs(&self) -> Needs {
         let rows = bump_size(self.taps.row_len() * size_of::<f64>())
             .saturating_add(self.row_bytes().saturating_mul(3))

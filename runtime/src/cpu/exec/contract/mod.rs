@@ -111,6 +111,16 @@ impl Contract {
 }
 
 impl Execute for Contract {
+    fn implementation(&self) -> &'static str {
+        match (&self.sums, &self.rest) {
+            (Sums::Plain(_), _) => "plain",
+            (Sums::Matrix(_), Rest::Fused { .. }) => "product",
+            (Sums::Matrix(_), Rest::Swept { .. }) => "product, epilogue after it",
+            (Sums::Convolution(_), Rest::Fused { .. }) => "convolution",
+            (Sums::Convolution(_), Rest::Swept { .. }) => "convolution, epilogue after it",
+        }
+    }
+
     fn needs(&self) -> Needs {
         let (scratch, worker) = match &self.sums {
             Sums::Matrix(m) => (m.scratch_bytes(self.n_threads), 0),

@@ -52,6 +52,10 @@ impl CumSum {
 }
 
 impl Execute for CumSum {
+    fn implementation(&self) -> &'static str {
+        "plain"
+    }
+
     fn needs(&self) -> Needs {
         Needs {
             shared: 0,

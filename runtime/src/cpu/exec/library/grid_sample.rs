@@ -229,6 +229,10 @@ struct Buffers<'a, T> {
 }
 
 impl Execute for GridSample {
+    fn implementation(&self) -> &'static str {
+        "plain"
+    }
+
     fn needs(&self) -> Needs {
         let rank = self.spec.output.len();
         Needs {

@@ -96,6 +96,10 @@ impl NonMaxSuppression {
 }
 
 impl Execute for NonMaxSuppression {
+    fn implementation(&self) -> &'static str {
+        "plain"
+    }
+
     fn needs(&self) -> Needs {
         Needs {
             shared: 0,

@@ -61,6 +61,10 @@ impl TopK {
 }
 
 impl Execute for TopK {
+    fn implementation(&self) -> &'static str {
+        "plain"
+    }
+
     fn needs(&self) -> Needs {
         Needs {
             shared: 0,

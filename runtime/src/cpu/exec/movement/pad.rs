@@ -164,6 +164,10 @@ impl Pad {
 }
 
 impl Execute for Pad {
+    fn implementation(&self) -> &'static str {
+        "rows"
+    }
+
     fn needs(&self) -> Needs {
         Needs::default()
     }

@@ -232,6 +232,14 @@ impl Resize {
 }
 
 impl Execute for Resize {
+    fn implementation(&self) -> &'static str {
+        if self.all_are_picks {
+            "picked rows"
+        } else {
+            "mixed rows"
+        }
+    }
+
     fn needs(&self) -> Needs {
         Needs {
             shared: 0,

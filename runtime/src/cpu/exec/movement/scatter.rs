@@ -200,6 +200,10 @@ impl Scatter {
 }
 
 impl Execute for Scatter {
+    fn implementation(&self) -> &'static str {
+        "rows in order"
+    }
+
     fn needs(&self) -> Needs {
         Needs {
             shared: 0,

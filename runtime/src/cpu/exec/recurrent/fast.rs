@@ -251,6 +251,10 @@ impl Fast {
 }
 
 impl Execute for Fast {
+    fn implementation(&self) -> &'static str {
+        "packed cells"
+    }
+
     fn needs(&self) -> Needs {
         let copies = self.before.iter().chain(&self.after);
         let own = Needs {

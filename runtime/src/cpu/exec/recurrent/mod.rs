@@ -77,6 +77,13 @@ impl Recurrent {
 }
 
 impl Execute for Recurrent {
+    fn implementation(&self) -> &'static str {
+        match self {
+            Recurrent::Fast(fast) => fast.implementation(),
+            Recurrent::Plain(plain) => plain.implementation(),
+        }
+    }
+
     fn needs(&self) -> Needs {
         match self {
             Recurrent::Fast(fast) => fast.needs(),

@@ -331,6 +331,10 @@ fn apply<T: Real>(activation: Activation, x: T) -> T {
 }
 
 impl Execute for Plain {
+    fn implementation(&self) -> &'static str {
+        "plain"
+    }
+
     fn needs(&self) -> Needs {
         let [i, h, gates, row] = self.sizes();
         let bytes = |n: usize| bump_size(n.saturating_mul(8));

@@ -77,7 +77,9 @@ impl<'a, 'b> Elements<'a, 'b> {
     fn input(&mut self, value: ValueId, node: NodeId) -> Result<usize, BuildError> {
         let layout = (self.cx.layout)(value);
         let dims = self.cx.dims(self.cx.graph.nodes[node].outputs[0])?;
-        let same_order = dims.iter().product::<u64>() == self.domain.iter().product::<u64>();
+        // A fold's operand has the domain's dimensions, and its result others.
+        let same_order = layout.dims != self.domain
+            && dims.iter().product::<u64>() == self.domain.iter().product::<u64>();
         let to: &[u64] = if same_order { &dims } else { &self.domain };
         let broadcast = layout.broadcast_strides(to).map(|strides| Layout {
             offset: layout.offset,

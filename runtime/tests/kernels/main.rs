@@ -3,6 +3,7 @@
 
 mod attention;
 mod contract;
+mod empty;
 mod library;
 mod map;
 mod movement;

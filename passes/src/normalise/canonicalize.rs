@@ -14,6 +14,7 @@ use ir::{Op, Program};
 /// - Axes count from the front; attributes that say the default are left out; pads are explicit.
 /// - Flatten, Squeeze, Unsqueeze, Identity, Dropout and scalar Gather are Reshape and Slice, or nothing.
 /// - Gemm is MatMul with transposes, products and sums around it.
+/// - Folds along axes of one element are elementwise.
 /// - Sums, means, minima and maxima of several operands are chains of two.
 /// - Constants stand on the right; neutral elements go; small constant powers are products.
 pub fn canonicalize(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Changed, PassError> {

@@ -4,7 +4,8 @@ use crate::manager::Cause;
 use crate::pattern::Sweep;
 use ir::attrs::Attr;
 use ir::infer::{normalize_axes, normalize_axis};
-use ir::{NodeId, Op};
+use ir::ops::{Abs, Log, Mul};
+use ir::{NodeId, Op, ValueId};
 
 /// `Softmax(%0)` is `Softmax(%0) {axis = 1}`: an axis counts from the front.
 pub(crate) fn axis(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
@@ -69,16 +70,18 @@ pub(crate) fn reduction(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), C
             None => return Ok(()),
         },
     };
-    if given.is_empty() && noop {
-        return Ok(());
-    }
     let axes: Vec<i64> = match given.as_slice() {
+        [] if noop => vec![],
         [] => (0..rank as i64).collect(),
         given => normalize_axes(given, rank)?
             .into_iter()
             .map(|a| a as i64)
             .collect(),
     };
+    let of_one = |&a: &i64| s.ty(x).shape.dim(a as usize).known() == Some(1);
+    if axes.iter().all(of_one) {
+        return fold_of_one(s, node, x);
+    }
     if axes == given && !noop {
         return Ok(());
     }
@@ -86,6 +89,27 @@ pub(crate) fn reduction(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), C
     s.rewrite(node, |s| {
         let axes = s.list(&axes);
         s.node(op, &[x, axes])
+    })
+}
+
+/// A fold of one element each: the element, its magnitude, square or logarithm.
+fn fold_of_one(s: &mut Sweep<'_, '_, '_>, node: NodeId, x: ValueId) -> Result<(), Cause> {
+    let Some(dims) = s.dims(s.output(node)) else {
+        return Ok(());
+    };
+    let op = s.op(node).clone();
+    let through_logarithms = matches!(op, Op::ReduceLogSum(_) | Op::ReduceLogSumExp(_));
+    if through_logarithms && !s.is_float(x) {
+        return Ok(());
+    }
+    s.rewrite(node, |s| {
+        let y = match op {
+            Op::ReduceL1(_) | Op::ReduceL2(_) => s.node(Abs {}, &[x])?,
+            Op::ReduceSumSquare(_) => s.node(Mul {}, &[x, x])?,
+            Op::ReduceLogSum(_) => s.node(Log {}, &[x])?,
+            _ => x,
+        };
+        s.reshaped(y, &dims)
     })
 }
 

@@ -49,6 +49,8 @@ pub fn canonicalize(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
         | Op::Xor(_)
         | Op::Equal(_) => canonical::maps::binary(s, node),
         Op::Where(_) => canonical::maps::choice(s, node),
+        Op::ArgMax(op) => canonical::axes::position(s, node, op.axis),
+        Op::ArgMin(op) => canonical::axes::position(s, node, op.axis),
         op if canonical::axes::folds(&op) => canonical::axes::reduction(s, node),
         _ => canonical::axes::axis(s, node),
     })

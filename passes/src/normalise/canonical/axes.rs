@@ -4,8 +4,25 @@ use crate::manager::Cause;
 use crate::pattern::Sweep;
 use ir::attrs::Attr;
 use ir::infer::{normalize_axes, normalize_axis};
-use ir::ops::{Abs, Log, Mul};
-use ir::{NodeId, Op, ValueId};
+use ir::ops::{Abs, Expand, Log, Mul};
+use ir::{DType, NodeId, Op, ValueId};
+
+/// The greatest of one element is at position 0.
+pub(crate) fn position(s: &mut Sweep<'_, '_, '_>, node: NodeId, along: i64) -> Result<(), Cause> {
+    let Some(x) = s.input(node, 0) else {
+        return Ok(());
+    };
+    let along = normalize_axis(along, s.rank(x))?;
+    let (known, dims) = (s.ty(x).shape.dim(along).known(), s.dims(s.output(node)));
+    let (Some(1), Some(dims)) = (known, dims) else {
+        return axis(s, node);
+    };
+    s.rewrite(node, |s| {
+        let dims: Vec<i64> = dims.into_iter().map(|d| d as i64).collect();
+        let (zero, dims) = (s.number(DType::I64, 0.0), s.list(&dims));
+        s.node(Expand {}, &[zero, dims])
+    })
+}
 
 /// `Softmax(%0)` is `Softmax(%0) {axis = 1}`: an axis counts from the front.
 pub(crate) fn axis(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {

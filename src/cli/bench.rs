@@ -85,6 +85,12 @@ struct StepReport {
 /// The time that runs of one model may take where their number is not given.
 const BUDGET: Duration = Duration::from_secs(2);
 
+/// How long runs of ours go on before it is the other's turn.
+const TURN: Duration = Duration::from_millis(200);
+
+/// Between turns: threads that wait for work in a loop have gone to sleep after it.
+const PAUSE: Duration = Duration::from_millis(50);
+
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
         let engine = engine(&self.plan, self.threads)?;
@@ -153,11 +159,18 @@ impl Bench {
             None => n >= 5 && (started.elapsed() > BUDGET || n >= 1000),
         };
         while !enough(ours.len()) {
-            let start = Instant::now();
-            session.run(index)?;
-            ours.push(start.elapsed());
+            let turn = Instant::now();
+            while turn.elapsed() < TURN && !enough(ours.len()) {
+                let start = Instant::now();
+                session.run(index)?;
+                ours.push(start.elapsed());
+            }
             if let Some(peer) = &mut peer {
-                theirs.push(peer.run(&named)?.1);
+                std::thread::sleep(PAUSE);
+                while theirs.len() < ours.len() {
+                    theirs.push(peer.run(&named)?.1);
+                }
+                std::thread::sleep(PAUSE);
             }
         }
         let times = Times::of(&ours).expect("a run was measured");

@@ -4,6 +4,7 @@
 //! where every value lies in memory ([`Layout`]).
 
 pub mod build;
+pub mod cuda;
 pub mod layout;
 pub mod tape;
 

@@ -173,6 +173,7 @@ impl KernelSpec {
                     format!("suppression, {} classes of {} boxes", s.classes, s.boxes)
                 }
             },
+            KernelSpec::Transfer(s) => format!("transfer of {} {}", s.len, s.dtype),
         }
     }
 }

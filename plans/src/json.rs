@@ -307,6 +307,7 @@ impl PlanJson {
                     kind: match a.kind {
                         ArenaKind::Io => "io",
                         ArenaKind::Scratch => "scratch",
+                        ArenaKind::Counters => "counters",
                     },
                     models: a.models.iter().map(|m| m.0).collect(),
                     planned_bytes: numbers.planned_bytes,

@@ -4,6 +4,7 @@
 //! kernels as specs ([`spec`]), and steps that apply kernels to buffers and weights. It knows
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
+pub mod code;
 mod describe;
 pub mod dot;
 pub mod dtype;
@@ -20,6 +21,7 @@ pub mod tape;
 pub mod text;
 pub mod validate;
 
+pub use code::*;
 pub use dtype::DType;
 pub use plan::*;
 pub use spec::KernelSpec;

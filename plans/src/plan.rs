@@ -1,6 +1,7 @@
 //! The data model of a plan.
 
 use crate::DType;
+use crate::code::{Code, Image, StepCode};
 use crate::spec::KernelSpec;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,10 @@ pub struct Plan {
     pub weights: Vec<Weight>,
     /// Kernels, each used by any number of steps.
     pub kernels: Vec<KernelSpec>,
+    /// Compiled device code.
+    pub images: Vec<Image>,
+    /// Kernels made into device code, each used by any number of steps.
+    pub codes: Vec<Code>,
     /// The steps, those of a model side by side and in an order in which they may run.
     pub steps: Vec<Step>,
     /// Consecutive steps of one model: the units of preemption.
@@ -132,6 +137,8 @@ pub enum ArenaKind {
     Io,
     /// Intermediate results: reused as soon as they are dead.
     Scratch,
+    /// Counters of device code: zero when the plan is bound, and after every run.
+    Counters,
 }
 
 /// What runs steps and has memory.
@@ -206,6 +213,8 @@ pub struct Step {
     pub model: ModelIndex,
     /// Where it runs.
     pub device: Device,
+    /// What it runs there; none on the host, and none for a copy between devices.
+    pub code: Option<StepCode>,
     /// Steps of a model with the same lane run in order; different lanes only as `waits` say.
     pub lane: u16,
     /// Steps of other lanes that must have finished.

@@ -77,7 +77,7 @@ pub fn stats(plan: &ValidPlan) -> PlanStats {
                 planned_bytes: arena.bytes,
                 sum_bytes,
                 live_bytes: match arena.kind {
-                    ArenaKind::Io => sum_bytes,
+                    ArenaKind::Io | ArenaKind::Counters => sum_bytes,
                     ArenaKind::Scratch => most_live(
                         own.iter()
                             .filter_map(|b| Some((live[b.index()].clone()?, bytes(b)))),

@@ -76,6 +76,7 @@ fn arenas(plan: &Plan, out: &mut String) -> fmt::Result {
         let kind = match arena.kind {
             ArenaKind::Io => "inputs and outputs",
             ArenaKind::Scratch => "scratch",
+            ArenaKind::Counters => "counters",
         };
         let models = list(arena.models.iter().map(|m| model_name(plan, m.index())));
         writeln!(
@@ -383,6 +384,7 @@ fn kernel(spec: &KernelSpec, out: &mut String) -> fmt::Result {
                 .try_for_each(|(what, o)| operand(what, o, out))
         }
         KernelSpec::Library(s) => library(s, out),
+        KernelSpec::Transfer(_) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::progress::{Bar, bar};
 use crate::cli::table::{mib, table};
 use crate::driver::{self, Compiled, Request, Target, Watch};
+use crate::measure::peak_memory;
 use crate::report::{Diagnostic, data, draw, say};
 use clap::Args;
 use passes::manager::Observer;
@@ -226,6 +227,7 @@ fn summary(compiled: &Compiled, write: Duration) -> String {
             let kind = match arena.kind {
                 plans::ArenaKind::Io => "inputs and outputs",
                 plans::ArenaKind::Scratch => "intermediate results",
+                plans::ArenaKind::Counters => "counters of device code",
             };
             let name = |m: &plans::ModelIndex| plan.models[m.index()].name.as_str();
             let models: Vec<&str> = arena.models.iter().map(name).collect();
@@ -330,6 +332,7 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
         "weight_bytes": numbers.weights_bytes,
         "split_regions": summary.n_split,
         "phases_ms": times,
+        "peak_memory_bytes": peak_memory(),
         "algebra": algebra,
         "warnings": plan.warnings,
     })

@@ -140,6 +140,7 @@ fn summary(plan: &ValidPlan) -> String {
             let kind = match arena.kind {
                 plans::ArenaKind::Io => "inputs and outputs",
                 plans::ArenaKind::Scratch => "intermediate results",
+                plans::ArenaKind::Counters => "counters of device code",
             };
             let name = |m: &plans::ModelIndex| plan.models[m.index()].name.as_str();
             let models: Vec<&str> = arena.models.iter().map(name).collect();

@@ -44,6 +44,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Plan, String> {
         buffers: reader.list("buffers")?,
         weights: reader.list("weights")?,
         kernels: reader.list("kernels")?,
+        images: reader.list("images")?,
+        codes: reader.list("codes")?,
         steps: reader.list("steps")?,
         blocks: reader.list("blocks")?,
         warnings: reader.list("warnings")?,

@@ -61,7 +61,7 @@ impl SectionKind {
     /// The version of the contents that this crate knows.
     pub(super) fn known_version(self) -> Option<u16> {
         match self {
-            SectionKind::Meta => Some(1),
+            SectionKind::Meta => Some(2),
             SectionKind::Weights => Some(1),
             SectionKind::Unknown(_) => None,
         }

@@ -13,6 +13,7 @@ mod movement;
 mod recurrent;
 mod row;
 mod rules;
+mod transfer;
 mod window;
 
 use crate::DType;
@@ -31,6 +32,7 @@ pub use movement::{
 pub use recurrent::{Activation, Cell, Direction, RecurrentSpec};
 pub use row::{Phase, RowFold, RowSpec};
 pub use rules::{MAX_ELEMENTS, MAX_RANK};
+pub use transfer::TransferSpec;
 pub use window::{MaxIndices, Window, WindowFold, WindowSpec};
 
 /// Where the elements of an argument lie: element `i` of the domain at `sum(i[d] * strides[d])`
@@ -168,6 +170,7 @@ pub enum KernelSpec {
     Movement(MovementSpec),
     Recurrent(RecurrentSpec),
     Library(LibrarySpec),
+    Transfer(TransferSpec),
 }
 
 impl KernelSpec {
@@ -182,6 +185,7 @@ impl KernelSpec {
             KernelSpec::Movement(_) => "movement",
             KernelSpec::Recurrent(_) => "recurrent",
             KernelSpec::Library(_) => "library",
+            KernelSpec::Transfer(_) => "transfer",
         }
     }
 
@@ -204,6 +208,7 @@ impl KernelSpec {
             KernelSpec::Movement(s) => s.check(),
             KernelSpec::Recurrent(s) => s.check(),
             KernelSpec::Library(s) => s.check(),
+            KernelSpec::Transfer(s) => s.check(),
         }
     }
 
@@ -218,6 +223,7 @@ impl KernelSpec {
             KernelSpec::Movement(s) => s.args(),
             KernelSpec::Recurrent(s) => s.args(),
             KernelSpec::Library(s) => s.args(),
+            KernelSpec::Transfer(s) => s.args(),
         }
     }
 }

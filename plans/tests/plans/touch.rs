@@ -39,6 +39,7 @@ pub(crate) fn walk(spec: &KernelSpec) {
         KernelSpec::Movement(MovementSpec::Resize(s)) => touch.resize(s),
         KernelSpec::Recurrent(s) => touch.recurrent(s),
         KernelSpec::Library(s) => touch.library(s),
+        KernelSpec::Transfer(s) => touch.map(&s.as_map()),
     }
 }
 

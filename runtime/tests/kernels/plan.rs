@@ -169,6 +169,7 @@ fn step(kernel: KernelIndex, args: Vec<Arg>) -> Step {
         args,
         model: ModelIndex(0),
         device: Device::Cpu,
+        code: None,
         lane: 0,
         waits: vec![],
         label: "Tested".to_owned(),
@@ -204,6 +205,8 @@ fn empty() -> Plan {
         buffers: vec![],
         weights: vec![],
         kernels: vec![],
+        images: vec![],
+        codes: vec![],
         steps: vec![],
         blocks: vec![Block {
             model: ModelIndex(0),

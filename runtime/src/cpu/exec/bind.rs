@@ -53,7 +53,8 @@ pub(crate) fn packed_args(spec: &KernelSpec) -> Vec<usize> {
         | KernelSpec::Attention(_)
         | KernelSpec::Window(_)
         | KernelSpec::Movement(_)
-        | KernelSpec::Library(_) => vec![],
+        | KernelSpec::Library(_)
+        | KernelSpec::Transfer(_) => vec![],
     }
 }
 
@@ -97,6 +98,7 @@ impl Binder {
                 Box::new(Recurrent::new(spec, level, n_threads, weights)?)
             }
             KernelSpec::Library(spec) => library::new(spec),
+            KernelSpec::Transfer(spec) => Box::new(Map::new(&spec.as_map())?),
         })
     }
 }

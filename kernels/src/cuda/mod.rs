@@ -1,0 +1,90 @@
+//! Kernel specs to CUDA C, one file a class of kernel.
+//!
+//! [`generate`] is a function of the spec, the architecture and the schedule alone: the same spec
+//! gives the same source, so that its images can be cached and shared by models. Sources need no
+//! header and no library.
+
+use plans::{KernelSpec, Launch};
+use std::fmt;
+
+/// What code is generated for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Target {
+    /// Ten times the major number of the compute capability plus the minor one: 90 for sm_90.
+    pub arch: u32,
+    /// Multiprocessors that the launch shapes are made for.
+    pub n_sms: u32,
+    /// The most shared memory that a block can have, in bytes.
+    pub max_shared: u32,
+}
+
+impl Target {
+    /// The target of an architecture, in its largest common form.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such architecture, or it is too old.
+    pub fn of_arch(arch: u32) -> Result<Self, Refused> {
+        // Multiprocessors of A100, RTX 3090 Ti, RTX 4090, H200, B200, RTX 5090; shared memory from
+        // the CUDA programming guide's table of compute capabilities.
+        let (n_sms, max_shared) = match arch {
+            80 => (108, 163 << 10),
+            86 => (84, 99 << 10),
+            89 => (128, 99 << 10),
+            90 => (132, 227 << 10),
+            100 => (148, 227 << 10),
+            120 => (170, 99 << 10),
+            _ => {
+                return Err(Refused(format!(
+                    "sm_{arch} is not known; known are sm_80, sm_86, sm_89, sm_90, sm_100 and sm_120"
+                )));
+            }
+        };
+        Ok(Self {
+            arch,
+            n_sms,
+            max_shared,
+        })
+    }
+}
+
+/// CUDA C of a kernel, and how it is launched; what the fields mean, [`plans::Code`] says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Generated {
+    /// CUDA C++ without includes; its functions are `extern "C"`.
+    pub source: String,
+    /// The launches, in order.
+    pub launches: Vec<Launch>,
+    /// Bytes of workspace.
+    pub workspace: u64,
+    /// Bytes of counters.
+    pub counters: u64,
+    /// Whether the fault word is a parameter.
+    pub may_fault: bool,
+    /// The schedule, as JSON.
+    pub schedule: String,
+}
+
+/// Why there is no device code for a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Device code for `spec`.
+///
+/// # Errors
+///
+/// If the class has no generator for what the spec asks; the kernel then runs on the host.
+pub fn generate(spec: &KernelSpec, _target: &Target) -> Result<Generated, Refused> {
+    Err(Refused(format!(
+        "{} kernels have no device code",
+        spec.class()
+    )))
+}

@@ -2,6 +2,7 @@
 //!
 //! [`driver`] is the pipeline; [`cli`] holds one file a verb; [`report`] alone draws diagnostics.
 
+pub mod beside;
 pub mod cli;
 pub mod driver;
 pub mod inputs;

@@ -38,6 +38,16 @@ impl Times {
     }
 }
 
+/// The geometric mean of positive numbers; `None` if there are none.
+pub fn geometric_mean(numbers: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let (mut n, mut logarithms) = (0, 0.0);
+    for number in numbers {
+        n += 1;
+        logarithms += number.ln();
+    }
+    (n > 0).then(|| (logarithms / f64::from(n)).exp())
+}
+
 /// The most memory that this process has had, in bytes, where the system tells.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -65,5 +75,12 @@ mod tests {
         let many: Vec<Duration> = (1..=200).map(ms).collect();
         assert_eq!(Times::of(&many).unwrap().p99_ms, 198.0);
         assert_eq!(Times::of(&[]), None);
+    }
+
+    #[test]
+    fn geometric_means() {
+        let mean = geometric_mean([0.5, 8.0]).unwrap();
+        assert!((mean - 2.0).abs() < 1e-12, "{mean}");
+        assert_eq!(geometric_mean([]), None);
     }
 }

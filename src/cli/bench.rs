@@ -1,18 +1,19 @@
 //! `dlirc bench`: how fast a plan's models are, beside ONNX Runtime if asked.
 
+use crate::beside::{self, Effort, Turns};
 use crate::cli::models::{chosen, engine, sources};
 use crate::cli::table::table;
 use crate::inputs;
-use crate::measure::Times;
+use crate::measure::{Times, geometric_mean};
 use crate::oracle::Oracle;
 use crate::report::{Diagnostic, data};
 use clap::Args;
-use plans::{Model, ModelIndex};
+use plans::{Model, ModelIndex, StepIndex};
 use runtime::Session;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Measure a plan's models on random inputs, one model at a time.
 ///
@@ -76,6 +77,8 @@ struct ModelReport {
 struct StepReport {
     step: usize,
     label: String,
+    /// What computes it on this machine.
+    implementation: &'static str,
     median_ms: f64,
     share: f64,
     gflop_per_s: f64,
@@ -84,12 +87,6 @@ struct StepReport {
 
 /// The time that runs of one model may take where their number is not given.
 const BUDGET: Duration = Duration::from_secs(2);
-
-/// How long runs of ours go on before it is the other's turn.
-const TURN: Duration = Duration::from_millis(200);
-
-/// Between turns: threads that wait for work in a loop have gone to sleep after it.
-const PAUSE: Duration = Duration::from_millis(50);
 
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
@@ -137,58 +134,30 @@ impl Bench {
         model: &Model,
     ) -> Result<ModelReport, Diagnostic> {
         let values = inputs::random(model, 1);
-        inputs::set(session, index, &values)?;
-        let named: Vec<_> = model
-            .inputs
-            .iter()
-            .map(|p| p.name.as_str())
-            .zip(&values)
-            .collect();
         let mut peer = match peer {
             Some((oracle, file)) => Some(oracle.open(file, session.engine().n_threads())?),
             None => None,
         };
-        session.run(index)?;
-        if let Some(peer) = &mut peer {
-            peer.run(&named)?;
-        }
-        let (mut ours, mut theirs) = (vec![], vec![]);
-        let started = Instant::now();
-        let enough = |n: usize| match self.repeat {
-            Some(repeat) => n >= repeat as usize,
-            None => n >= 5 && (started.elapsed() > BUDGET || n >= 1000),
+        let effort = match self.repeat {
+            Some(runs) => Effort::Runs(runs as usize),
+            None => Effort::Within(BUDGET),
         };
-        while !enough(ours.len()) {
-            let turn = Instant::now();
-            while turn.elapsed() < TURN && !enough(ours.len()) {
-                let start = Instant::now();
-                session.run(index)?;
-                ours.push(start.elapsed());
-            }
-            if let Some(peer) = &mut peer {
-                std::thread::sleep(PAUSE);
-                while theirs.len() < ours.len() {
-                    theirs.push(peer.run(&named)?.1);
-                }
-                std::thread::sleep(PAUSE);
-            }
-        }
-        let times = Times::of(&ours).expect("a run was measured");
+        let Turns { ours, theirs } = beside::times(session, index, &values, peer.as_mut(), effort)?;
         let flop: u64 = session.plan().steps[model.steps()]
             .iter()
             .map(|s| s.flop)
             .sum();
-        let onnxruntime_median_ms = Times::of(&theirs).map(|t| t.median_ms);
+        let onnxruntime_median_ms = theirs.map(|t| t.median_ms);
         Ok(ModelReport {
             name: model.name.clone(),
-            runs: times.n,
-            median_ms: times.median_ms,
-            min_ms: times.min_ms,
-            p99_ms: times.p99_ms,
-            gflop_per_s: flop as f64 / times.median_ms / 1e6,
+            runs: ours.n,
+            median_ms: ours.median_ms,
+            min_ms: ours.min_ms,
+            p99_ms: ours.p99_ms,
+            gflop_per_s: flop as f64 / ours.median_ms / 1e6,
             onnxruntime_median_ms,
-            speed: onnxruntime_median_ms.map(|theirs| theirs / times.median_ms),
-            steps: self.slowest(session, index, ours.len().min(20))?,
+            speed: onnxruntime_median_ms.map(|theirs| theirs / ours.median_ms),
+            steps: self.slowest(session, index, ours.n.min(20))?,
         })
     }
 
@@ -226,6 +195,9 @@ impl Bench {
                 StepReport {
                     step: range.start + i,
                     label: step.label.clone(),
+                    implementation: session
+                        .engine()
+                        .implementation(StepIndex((range.start + i) as u32)),
                     median_ms: medians[i],
                     share: medians[i] / total,
                     gflop_per_s: step.flop as f64 / medians[i] / 1e6,
@@ -267,8 +239,7 @@ fn text(report: &Report) -> String {
     ];
     let mut text = table(&header, &rows);
     let speeds: Vec<f64> = report.models.iter().filter_map(|m| m.speed).collect();
-    if speeds.len() > 1 {
-        let mean = (speeds.iter().map(|s| s.ln()).sum::<f64>() / speeds.len() as f64).exp();
+    if let (Some(mean), 2..) = (geometric_mean(speeds.iter().copied()), speeds.len()) {
         text += &format!("geometric mean of the speeds: {mean:.3}x\n");
     }
     text += &format!("{} threads\n", report.threads);
@@ -279,6 +250,7 @@ fn text(report: &Report) -> String {
             .map(|s| {
                 vec![
                     format!("{}: {}", s.step, s.label),
+                    s.implementation.into(),
                     format!("{:.3}", s.median_ms),
                     format!("{:.1} %", 100.0 * s.share),
                     format!("{:.1}", s.gflop_per_s),
@@ -287,7 +259,15 @@ fn text(report: &Report) -> String {
             })
             .collect();
         text += &format!("\n{}\n", model.name);
-        text += &table(&["step", "median ms", "share", "GFLOP/s", "GB/s"], &rows);
+        let header = [
+            "step",
+            "computed by",
+            "median ms",
+            "share",
+            "GFLOP/s",
+            "GB/s",
+        ];
+        text += &table(&header, &rows);
     }
     text
 }

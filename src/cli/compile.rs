@@ -332,7 +332,7 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
         "weight_bytes": numbers.weights_bytes,
         "split_regions": summary.n_split,
         "phases_ms": times,
-        "peak_memory_bytes": peak_memory(),
+        "peak_bytes": peak_memory(),
         "algebra": algebra,
         "warnings": plan.warnings,
     })

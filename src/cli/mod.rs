@@ -9,9 +9,9 @@ mod inspect;
 mod man;
 mod models;
 mod pass;
-mod progress;
+pub mod progress;
 mod run;
-mod table;
+pub mod table;
 mod verify;
 
 use crate::report::Diagnostic;

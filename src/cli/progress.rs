@@ -3,10 +3,10 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar for one piece of work.
-pub(super) struct Bar(ProgressBar);
+pub struct Bar(ProgressBar);
 
 /// A bar that says `what`; hidden where stderr is no terminal.
-pub(super) fn bar(what: &str) -> Bar {
+pub fn bar(what: &str) -> Bar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(15));
     if let Ok(style) = ProgressStyle::with_template("{msg:>12} {bar:40} {percent:>3} %") {
         bar.set_style(style);
@@ -17,18 +17,18 @@ pub(super) fn bar(what: &str) -> Bar {
 
 impl Bar {
     /// `done` of `total` is done.
-    pub(super) fn show(&self, done: u64, total: u64) {
+    pub fn show(&self, done: u64, total: u64) {
         self.0.set_length(total);
         self.0.set_position(done);
     }
 
     /// The work is now `what`.
-    pub(super) fn say(&self, what: &str) {
+    pub fn say(&self, what: &str) {
         self.0.set_message(what.to_string());
     }
 
     /// The work is done.
-    pub(super) fn finish(&self) {
+    pub fn finish(&self) {
         self.0.finish_and_clear();
     }
 }

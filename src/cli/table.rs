@@ -1,7 +1,7 @@
 //! Columns of text.
 
 /// Rows under `header`, each column as wide as it needs; all but the first are flushed right.
-pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |i: usize| {
         let cells = rows
             .iter()
@@ -31,7 +31,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A number of bytes for people.
-pub(super) fn mib(bytes: u64) -> String {
+pub fn mib(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
@@ -40,7 +40,7 @@ pub(super) fn mib(bytes: u64) -> String {
 }
 
 /// A shape: `[1, 1000]`, after its type.
-pub(super) fn ty(dtype: plans::DType, dims: &[u64]) -> String {
+pub fn ty(dtype: plans::DType, dims: &[u64]) -> String {
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
     format!("{dtype}[{}]", dims.join(", "))
 }

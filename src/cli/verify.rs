@@ -1,9 +1,10 @@
 //! `dlirc verify`: whether a plan file is whole, and computes what the model says.
 
+use crate::beside;
 use crate::cli::models::{engine, sources};
 use crate::cli::table::{table, ty};
 use crate::inputs;
-use crate::oracle::{Oracle, relative_error};
+use crate::oracle::Oracle;
 use crate::report::{Diagnostic, NO, data, say};
 use clap::Args;
 use plans::{Model, ModelIndex};
@@ -123,33 +124,15 @@ impl Verify {
         file: &Path,
     ) -> Result<Vec<Comparison>, Diagnostic> {
         let mut peer = oracle.open(file, self.threads)?;
-        let names = peer.output_names();
         let mut worst = vec![0.0f64; model.outputs.len()];
         for sample in 0..self.samples {
             let values = inputs::random(model, self.seed.wrapping_add(sample));
-            let named: Vec<_> = model
-                .inputs
-                .iter()
-                .map(|p| p.name.as_str())
-                .zip(&values)
-                .collect();
-            let (expected, _) = peer
-                .run(&named)
-                .map_err(|e| e.at(format!("model {}", model.name)))?;
-            inputs::set(session, index, &values)?;
-            session.run(index)?;
-            let found = inputs::outputs(session, index)?;
-            for ((port, worst), found) in model.outputs.iter().zip(&mut worst).zip(&found) {
-                let at = names.iter().position(|n| *n == port.name);
-                let expected = at.and_then(|at| expected.get(at)).ok_or_else(|| {
-                    Diagnostic::error(
-                        "other-model",
-                        format!("the file has no output called {}", port.name),
-                    )
+            let errors = beside::errors(session, index, &values, &mut peer).map_err(|e| {
+                e.at(format!("model {}", model.name))
                     .at(format!("file {}", file.display()))
-                    .help("give the file that the plan was compiled from")
-                })?;
-                *worst = worst.max(relative_error(found, expected));
+            })?;
+            for (worst, error) in worst.iter_mut().zip(errors) {
+                *worst = worst.max(error);
             }
         }
         let compared = model.outputs.iter().zip(worst);

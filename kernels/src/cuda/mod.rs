@@ -4,6 +4,10 @@
 //! gives the same source, so that its images can be cached and shared by models. Sources need no
 //! header and no library.
 
+mod prelude;
+mod source;
+mod tape;
+
 use plans::{KernelSpec, Launch};
 use std::fmt;
 

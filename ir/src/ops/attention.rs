@@ -23,7 +23,8 @@ attributes! {
     /// otherwise added); optional past keys and values `[N, heads, past length, size]`, which go
     /// before k and v. Each head of k and v serves as many heads of q as there are more of those.
     /// Results: y like q, and optionally all keys and values `[N, heads, total length, size]`, and the
-    /// scores `[N, q heads, q length, total length]`. A row whose every score is masked is NaN.
+    /// scores `[N, q heads, q length, total length]`. A query that the mask and `is_causal` hide every
+    /// position from, with minus infinity, has weights and results of zero.
     Attention {
         /// Whether position i sees only the past and positions up to i.
         is_causal: bool = false,
@@ -290,14 +291,24 @@ impl Operator for Attention {
                 scores.iter_mut().for_each(|v| *v = cap * (*v / cap).tanh());
             }
             show(1, &scores);
+            let mut sees = vec![false; rows];
             for (i, v) in scores.iter_mut().enumerate() {
-                *v += mask.as_ref().map_or(0.0, |m| m.at(head * rows * total + i));
-                if self.is_causal && i % total > past + i / total {
-                    *v = f64::NEG_INFINITY;
-                }
+                let bias = if self.is_causal && i % total > past + i / total {
+                    f64::NEG_INFINITY
+                } else {
+                    mask.as_ref().map_or(0.0, |m| m.at(head * rows * total + i))
+                };
+                *v += bias;
+                sees[i / total] |= bias != f64::NEG_INFINITY;
             }
             show(2, &scores);
-            scores.chunks_exact_mut(total.max(1)).for_each(softmax);
+            for (row, sees) in scores.chunks_exact_mut(total.max(1)).zip(sees) {
+                if sees {
+                    softmax(row);
+                } else {
+                    row.fill(0.0);
+                }
+            }
             show(3, &scores);
             let out = &mut y[head * rows * v_size..][..rows * v_size];
             multiply(

@@ -1,5 +1,6 @@
 //! One way of writing each computation: constants folded, views cancelled, patterns recognised.
 
+mod broadcast;
 mod cancel_views;
 mod canonical;
 mod canonicalize;

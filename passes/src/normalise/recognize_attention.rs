@@ -1,9 +1,10 @@
 //! Scaled dot-product attention written out.
 
+use super::broadcast::{Batches, over_batches};
 use super::scores::{Scores, scores, unscaled};
 use crate::manager::{Cause, Changed, PassCx, PassError};
 use crate::pattern::{Sweep, sweep};
-use ir::ops::{Add, Attention};
+use ir::ops::{Add, Attention, Mul};
 use ir::patch::PatchError;
 use ir::{DType, NodeId, Op, Program, ValueId};
 
@@ -13,8 +14,11 @@ use ir::{DType, NodeId, Op, Program, ValueId};
 /// `%7 = Softmax(%6)`, `%8 = MatMul(%7, %2)`. After: `%8 = Attention(%0, %1, %2, w0) {scale = 0.125}`.
 ///
 /// The scale may be on queries, keys or scores, before or after their views; the mask added, or
-/// chosen by a condition; one that only hides later positions becomes `is_causal`. Refused: weights
-/// that something else reads, batches that broadcast.
+/// chosen by a condition; one that only hides later positions becomes `is_causal`. Scores may be
+/// reshaped between their masks, as for windows of images, and have any number of batch dimensions;
+/// keys and values that are repeated for groups of heads are read once. Weights that are 0 in a row
+/// without any are those that an attention has anyway. Refused: weights that something else reads,
+/// batches that broadcast.
 pub fn recognize_attention(
     program: &mut Program,
     cx: &mut PassCx<'_>,
@@ -70,12 +74,6 @@ fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
             return Ok(());
         }
     };
-    if safe && !found.masks.is_empty() {
-        s.refuse(node, || {
-            "rows that a mask hides as a whole count as 0".into()
-        });
-        return Ok(());
-    }
     let dtype = s.dtype(v);
     if s.dtype(found.q) != dtype || !s.is_float(v) {
         s.refuse(node, || {
@@ -98,6 +96,7 @@ fn attention(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     };
     let mut ends = vec![found.q, found.k_transposed, v];
     ends.extend(found.masks.iter().map(|m| m.operand()));
+    ends.extend(found.factors.iter().map(|f| f.value));
     let nodes = s.between(&[y], &ends);
     if !s.may_change(&nodes) {
         return Ok(());
@@ -122,12 +121,39 @@ fn onnx_number(dtype: DType) -> Option<i64> {
 fn batches_differ(s: &Sweep<'_, '_, '_>, found: &Scores, v: ValueId) -> Option<String> {
     let (q, k, v) = (s.ty(found.q), s.ty(found.k_transposed), s.ty(v));
     let rank = q.shape.rank();
-    if !(2..=4).contains(&rank) || k.shape.rank() != rank || v.shape.rank() != rank {
+    let known = [q, k, v].iter().all(|t| t.shape.dims().is_some());
+    if rank < 2 || (rank > 4 && !known) || k.shape.rank() != rank || v.shape.rank() != rank {
         return Some(format!("operands of types {q}, {k} and {v}"));
     }
     let batch = |t: &ir::TensorType| t.shape.0[..rank - 2].to_vec();
     (batch(q) != batch(k) || batch(q) != batch(v))
         .then(|| format!("batches of {q}, {k} and {v} broadcast"))
+}
+
+/// The instances and heads that `q` of another rank than 4, or masks for another shape of the scores,
+/// are brought to; `None` where nothing has to move.
+fn batches(s: &Sweep<'_, '_, '_>, found: &Scores) -> Option<Batches> {
+    let dims = s.dims(found.q)?;
+    let own = &dims[..dims.len() - 2];
+    let masks = found.masks.iter().map(|m| &m.within);
+    let within: Vec<_> = masks
+        .chain(found.factors.iter().map(|f| &f.within))
+        .filter_map(|shape| shape.dims())
+        .collect();
+    if own.len() <= 2 && within.iter().all(|d| d[..d.len() - 2] == *own) {
+        return None;
+    }
+    match own {
+        [n, heads] => Some([*n, *heads]),
+        _ => within
+            .iter()
+            .find_map(|d| <[usize; 4]>::try_from(d.as_slice()).ok())
+            .map(|[n, heads, ..]| [n, heads])
+            .or_else(|| {
+                let (heads, outer) = own.split_last()?;
+                Some([outer.iter().product(), *heads])
+            }),
+    }
 }
 
 fn build(
@@ -137,33 +163,98 @@ fn build(
     v: ValueId,
     y: ValueId,
 ) -> Result<ValueId, PatchError> {
-    let rank = s.rank(found.q);
+    let to = batches(s, &found);
     let (q, on_q) = unscaled(s, found.q)?;
     let (k, on_k) = unscaled(s, found.k_transposed)?;
     op.scale = Some((found.scale * on_q * on_k) as f32);
-    let mut swap: Vec<usize> = (0..rank).collect();
-    swap.swap(rank - 2, rank - 1);
-    let k = s.transposed(k, &swap)?;
+    let k = matrices_transposed(s, k)?;
     let mut mask: Option<ValueId> = None;
     for m in found.masks {
-        let m = m.build(s)?;
+        let m = m.build(s, to)?;
         mask = Some(match mask {
             Some(sum) => s.node(Add {}, &[sum, m])?,
             None => m,
         });
     }
-    let [q, k, v] = [lifted(s, q)?, lifted(s, k)?, lifted(s, v)?];
+    let mut q = with_batches(s, q, to)?;
+    for factor in found.factors {
+        let factor = over_batches(s, factor.value, &factor.within, to)?;
+        q = s.node(Mul {}, &[q, factor])?;
+    }
+    let [k, v] = match (repeated(s, k), repeated(s, v)) {
+        (Some(k), Some(v)) if to.is_none() && k.heads == v.heads => [k.build(s)?, v.build(s)?],
+        _ => [with_batches(s, k, to)?, with_batches(s, v, to)?],
+    };
     let mut inputs = vec![Some(q), Some(k), Some(v)];
     inputs.extend(mask.map(Some));
     let result = s.node_with(op, &inputs)?;
     match s.dims(y) {
-        Some(dims) if rank < 4 => s.reshaped(result, &dims),
-        _ => Ok(result),
+        Some(dims) => s.reshaped(result, &dims),
+        None => Ok(result),
     }
 }
 
-/// `x` with dimensions of size 1 before its own, up to rank 4.
-fn lifted(s: &mut Sweep<'_, '_, '_>, x: ValueId) -> Result<ValueId, PatchError> {
+/// `x` with rows and columns of its matrices exchanged.
+fn matrices_transposed(s: &mut Sweep<'_, '_, '_>, x: ValueId) -> Result<ValueId, PatchError> {
+    let rank = s.rank(x);
+    let mut swap: Vec<usize> = (0..rank).collect();
+    swap.swap(rank - 2, rank - 1);
+    let before = s.def(x).and_then(|n| match s.op(n) {
+        Op::Transpose(op) if op.permutation(rank).ok()? == swap => s.input(n, 0),
+        _ => None,
+    });
+    match before {
+        Some(before) => Ok(before),
+        None => s.transposed(x, &swap),
+    }
+}
+
+/// Keys or values each of whose heads stands for several.
+struct Repeated {
+    /// The heads that differ, and their dimensions: batch, heads, positions, elements.
+    x: ValueId,
+    dims: [usize; 4],
+    heads: usize,
+}
+
+impl Repeated {
+    fn build(&self, s: &mut Sweep<'_, '_, '_>) -> Result<ValueId, PatchError> {
+        s.reshaped(self.x, &self.dims)
+    }
+}
+
+/// `v` as heads that are repeated side by side, by an expansion of a dimension of size 1.
+fn repeated(s: &Sweep<'_, '_, '_>, v: ValueId) -> Option<Repeated> {
+    let [batch, n, length, size] = s.dims(v)?.try_into().ok()?;
+    let reshaped = s.operands::<2>(v, |op| matches!(op, Op::Reshape(_)));
+    let expanded = reshaped.map_or(v, |[x, _]| x);
+    let [x, _] = s.operands(expanded, |op| matches!(op, Op::Expand(_)))?;
+    let (from, to) = (s.dims(x)?, s.dims(expanded)?);
+    let heads = match (&from[..], &to[..]) {
+        (&[b, heads, 1, l, e], &[.., m, _, _]) if b == batch && heads * m == n => {
+            ([l, e] == [length, size]).then_some(heads)
+        }
+        (&[b, 1, l, e], &[_, m, _, _]) if b == batch && m == n => {
+            ([l, e] == [length, size]).then_some(1)
+        }
+        _ => None,
+    }?;
+    Some(Repeated {
+        x,
+        dims: [batch, heads, length, size],
+        heads,
+    })
+}
+
+/// `x` under the batch dimensions `to`, or with dimensions of size 1 before its own, up to rank 4.
+fn with_batches(
+    s: &mut Sweep<'_, '_, '_>,
+    x: ValueId,
+    to: Option<Batches>,
+) -> Result<ValueId, PatchError> {
+    if let (Some([n, heads]), Some(&[.., rows, columns])) = (to, s.dims(x).as_deref()) {
+        return s.reshaped(x, &[n, heads, rows, columns]);
+    }
     let missing = 4 - s.rank(x).min(4);
     if missing == 0 {
         return Ok(x);

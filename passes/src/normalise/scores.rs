@@ -1,9 +1,10 @@
 //! The scores of an attention: products of queries and keys, scaled, bounded and masked.
 
+use super::broadcast::{Batches, over_batches};
 use crate::pattern::Sweep;
 use ir::ops::{Mul, Where};
 use ir::patch::PatchError;
-use ir::{DType, Op, Tensor, ValueId};
+use ir::{DType, Op, Shape, Tensor, ValueId};
 
 /// Most operators between the product and the softmax.
 const DEPTH: usize = 8;
@@ -11,12 +12,14 @@ const DEPTH: usize = 8;
 /// What is added to a score that does not count is at most this: its weight is 0 then.
 const HIDDEN: f64 = -1e4;
 
-/// `softcap(scale * q * k) + masks`.
+/// `softcap(scale * factors * q * k) + masks`.
 #[derive(Clone)]
 pub(super) struct Scores {
     pub(super) q: ValueId,
     pub(super) k_transposed: ValueId,
     pub(super) scale: f64,
+    /// What the scores of a whole matrix are multiplied with.
+    pub(super) factors: Vec<Broadcast>,
     /// The bound; 0 for none.
     pub(super) softcap: f64,
     /// Whether later positions are hidden.
@@ -24,10 +27,20 @@ pub(super) struct Scores {
     pub(super) masks: Vec<Mask>,
 }
 
+/// A value that scores of the shape `within` are combined with: reshapes of the scores may come
+/// before and after.
+#[derive(Clone)]
+pub(super) struct Broadcast {
+    pub(super) value: ValueId,
+    pub(super) within: Shape,
+}
+
 /// What is added to the scores.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Mask {
     kind: MaskKind,
+    /// The shape of the scores that it is added to.
+    pub(super) within: Shape,
     /// What the sum was multiplied with afterwards.
     factor: f64,
 }
@@ -50,6 +63,7 @@ pub(super) fn scores(s: &Sweep<'_, '_, '_>, z: ValueId) -> Result<Scores, &'stat
         q: z,
         k_transposed: z,
         scale: 1.0,
+        factors: vec![],
         softcap: 0.0,
         causal: false,
         masks: vec![],
@@ -75,34 +89,57 @@ fn peel(s: &Sweep<'_, '_, '_>, v: ValueId, found: &mut Scores, depth: usize) -> 
     if let Some((x, c)) = s.times(v) {
         if let Some(bounded) = s.operand(x, |op| matches!(op, Op::Tanh(_))) {
             let (inner, inverse) = s.times(bounded)?;
-            let fits = found.softcap == 0.0 && found.scale == 1.0 && s.near(v, inverse * c, 1.0);
-            fits.then_some(())?;
+            let outside = found.softcap == 0.0 && found.scale == 1.0 && found.factors.is_empty();
+            (outside && s.near(v, inverse * c, 1.0)).then_some(())?;
             found.softcap = c;
             return peel(s, inner, found, depth);
         }
         found.scale *= c;
         return peel(s, x, found, depth);
     }
+    let within = s.ty(v).shape.clone();
+    // A mask inside a bound or a factor would be bounded or multiplied too.
+    let open = found.softcap == 0.0 && found.factors.is_empty();
     match s.op(node) {
         Op::MatMul(_) => {
             (found.q, found.k_transposed) = (s.input(node, 0)?, s.input(node, 1)?);
             (s.rank(found.q) >= 2 && s.rank(found.k_transposed) >= 2).then_some(())
         }
-        // A bound comes before the masks.
-        Op::Add(_) if found.softcap == 0.0 => {
+        Op::Reshape(_) => {
+            let x = s.input(node, 0)?;
+            keeps_matrices(s, x, v).then_some(())?;
+            peel(s, x, found, depth)
+        }
+        Op::Mul(_) => s
+            .either_order(v, |op| matches!(op, Op::Mul(_)))
+            .find_map(|[x, factor]| {
+                let last = s.ty(factor).shape.0.iter().rev().take(2);
+                let whole = last.fold(true, |all, d| all && d.known() == Some(1));
+                (whole && s.ty(x) == s.ty(v)).then_some(())?;
+                let mut inside = found.clone();
+                inside.factors.push(Broadcast {
+                    value: factor,
+                    within: within.clone(),
+                });
+                peel(s, x, &mut inside, depth)?;
+                *found = inside;
+                Some(())
+            }),
+        Op::Add(_) if open => {
             let factor = found.scale;
             s.either_order(v, |op| matches!(op, Op::Add(_)))
                 .find_map(|[x, mask]| {
                     let mut inside = found.clone();
                     inside.masks.push(Mask {
                         kind: MaskKind::Added(mask),
+                        within: within.clone(),
                         factor,
                     });
                     let fits = s.ty(x) == s.ty(v) && !s.is_constant(x);
                     (fits && peel(s, x, &mut inside, depth).is_some()).then(|| *found = inside)
                 })
         }
-        Op::Where(_) if found.softcap == 0.0 => {
+        Op::Where(_) if open => {
             let [condition, a, b] = s.operands(v, |op| matches!(op, Op::Where(_)))?;
             let factor = found.scale;
             [(a, b, true), (b, a, false)]
@@ -116,6 +153,7 @@ fn peel(s: &Sweep<'_, '_, '_>, v: ValueId, found: &mut Scores, depth: usize) -> 
                             keep,
                             fill,
                         },
+                        within: within.clone(),
                         factor,
                     });
                     let fits = hidden && s.ty(x) == s.ty(v);
@@ -123,6 +161,14 @@ fn peel(s: &Sweep<'_, '_, '_>, v: ValueId, found: &mut Scores, depth: usize) -> 
                 })
         }
         _ => None,
+    }
+}
+
+/// Whether the reshape from `x` to `y` leaves the matrices, the last two dimensions, as they are.
+fn keeps_matrices(s: &Sweep<'_, '_, '_>, x: ValueId, y: ValueId) -> bool {
+    match (s.dims(x).as_deref(), s.dims(y).as_deref()) {
+        (Some([.., a, b]), Some([.., c, d])) => (a, b) == (c, d),
+        _ => false,
     }
 }
 
@@ -135,8 +181,12 @@ impl Mask {
         }
     }
 
-    /// The value to add to the scores.
-    pub(super) fn build(&self, s: &mut Sweep<'_, '_, '_>) -> Result<ValueId, PatchError> {
+    /// The value to add to the scores, for each of `batches` if given.
+    pub(super) fn build(
+        &self,
+        s: &mut Sweep<'_, '_, '_>,
+        batches: Option<Batches>,
+    ) -> Result<ValueId, PatchError> {
         let mask = match self.kind {
             MaskKind::Added(v) => v,
             MaskKind::Chosen {
@@ -149,11 +199,13 @@ impl Mask {
                 s.node(Where {}, &[condition, yes, no])?
             }
         };
-        if self.factor == 1.0 {
-            return Ok(mask);
-        }
-        let factor = s.number(s.dtype(mask), self.factor);
-        s.node(Mul {}, &[mask, factor])
+        let mask = if self.factor == 1.0 {
+            mask
+        } else {
+            let factor = s.number(s.dtype(mask), self.factor);
+            s.node(Mul {}, &[mask, factor])?
+        };
+        over_batches(s, mask, &self.within, batches)
     }
 }
 

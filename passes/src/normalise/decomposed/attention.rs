@@ -3,7 +3,7 @@
 use crate::manager::Cause;
 use crate::pattern::Sweep;
 use ir::infer::InferCx;
-use ir::ops::{Add, And, Attention, Concat, Div, MatMul, Mul, Softmax, Tanh, Where};
+use ir::ops::{Add, And, Attention, Concat, Div, IsNaN, MatMul, Mul, Softmax, Tanh, Where};
 use ir::patch::PatchError;
 use ir::{DType, Dim, NodeId, Tensor, ValueId};
 
@@ -176,6 +176,11 @@ fn scores(
     }
     if mode >= 3 {
         scores = s.node(Softmax { axis: 3 }, &[scores])?;
+        if mask.is_some() {
+            // A query that sees nothing has weights of zero.
+            let (none, zero) = (s.node(IsNaN {}, &[scores])?, s.number(dtype, 0.0));
+            scores = s.node(Where {}, &[none, zero, scores])?;
+        }
     }
     Ok(scores)
 }

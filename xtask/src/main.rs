@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask CHORE`.
 
 mod demo;
+mod fuzz;
 mod python;
 mod test;
 
@@ -14,6 +15,7 @@ usage: cargo xtask CHORE
 
   demo   build dlirc, fill two example models with weights, compile both into one plan,
          run it, and draw it
+  fuzz   every fuzz target, 20 minutes each or --minutes N; needs cargo-fuzz
   test   every check: format, lints, licences, all tests, documentation; sets up what
          they need below target/
 ";
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let chore = args.next();
     let done = match chore.as_deref() {
         Some("demo") => demo::demo(),
+        Some("fuzz") => fuzz::fuzz(args),
         Some("test") => test::test(),
         _ => {
             eprint!("{HELP}");

@@ -1,6 +1,6 @@
 //! Work grows with the program, not with its square.
 
-use dlirc_passes::manager::{Options, PassCx};
+use dlirc_passes::manager::{self, Options, PassCx};
 use dlirc_passes::normalise;
 use ir::ops::{Add, Identity, Mul, Relu, Reshape, Transpose};
 use ir::{DType, Graph, Op, Origin, Program, Tensor, TensorType, ValueId};
@@ -79,6 +79,50 @@ fn chains_of_twenty_thousand_nodes_normalise_in_linear_work() {
     assert_eq!(linear("relus", |_| 5), 20_000);
     linear("products", |_| 2);
     linear("all", |i| (i * i + i / 3) % 6);
+}
+
+/// What the algebra holds at once and does, by the names that it notes, and the regions at the end.
+fn algebra_work(mut program: Program) -> [(&'static str, u64); 4] {
+    let mut cx = PassCx::new(Options {
+        verify: false,
+        ..Options::default()
+    });
+    for &(phase, _) in dlirc_passes::PIPELINE {
+        manager::run(phase, &mut program, &mut cx).unwrap();
+    }
+    let noted = |name: &str| {
+        let notes = cx.executions.iter().flat_map(|e| &e.notes);
+        notes
+            .filter(|(n, _)| *n == name)
+            .map(|(_, count)| count)
+            .sum()
+    };
+    let regions = program.graphs.iter().map(|(_, g)| g.regions.len() as u64);
+    [
+        ("e-nodes", noted("e-nodes")),
+        ("e-classes", noted("e-classes")),
+        ("searches", noted("regions")),
+        ("regions", regions.sum()),
+    ]
+}
+
+#[test]
+fn chains_are_searched_and_fused_in_linear_work() {
+    // Few of the last: the algebra finds much to do there.
+    let kinds: [(&str, usize, fn(usize) -> usize); 3] = [
+        ("relus", 1_000, |_| 5),
+        ("residuals", 2_000, |i| [2, 5, 3][i % 3]),
+        ("all", 250, |i| (i * i + i / 3) % 6),
+    ];
+    for (name, n, kind) in kinds {
+        let small = algebra_work(chain(n, kind));
+        let big = algebra_work(chain(4 * n, kind));
+        for ((what, small), (_, big)) in small.into_iter().zip(big) {
+            assert!(small > 0, "{name}: no {what}");
+            let ratio = big as f64 / small as f64;
+            assert!(ratio < 4.4, "{name}: {small} {what} became {big}");
+        }
+    }
 }
 
 #[test]

@@ -257,9 +257,15 @@ impl Draft {
                 n_outputs,
             )
             .ok()?;
+        // Gates are of magnitude 1, however small the sum of what they let through.
+        let inner = if op.class() == ir::Class::Recurrent {
+            1.0
+        } else {
+            0.0
+        };
         let mut known = vec![];
         for (exact, noisy) in exact.into_iter().zip(noisy) {
-            known.push(self.known(exact, noisy)?);
+            known.push(self.known(exact, noisy, inner)?);
         }
         let origin = Origin::node(&format!("{}_{}", op.name(), self.graph.nodes.len()));
         let node = self.graph.add_node(op, inputs.to_vec(), results, origin);
@@ -268,8 +274,9 @@ impl Draft {
         Some(outputs)
     }
 
-    /// Puts noise on a result, unless the result is of little use.
-    fn known(&mut self, exact: Tensor, noisy: Tensor) -> Option<Known> {
+    /// Puts noise on a result, unless the result is of little use; `inner` is the magnitude of what it
+    /// is made of.
+    fn known(&mut self, exact: Tensor, noisy: Tensor, inner: f64) -> Option<Known> {
         let noise = noise(exact.dtype());
         if noise == 0.0 {
             return (exact == noisy).then_some(Known { exact, noisy });
@@ -283,7 +290,7 @@ impl Draft {
             .random(DType::I8, exact.dims(), Values::Below(2))
             .to_f64()?;
         for (v, sign) in n.iter_mut().zip(signs) {
-            *v += (2.0 * sign - 1.0) * noise * (v.abs() + 0.1 * scale);
+            *v += (2.0 * sign - 1.0) * noise * (v.abs() + 0.1 * scale.max(inner));
         }
         let error = e
             .iter()

@@ -3,6 +3,7 @@
 
 mod check;
 mod draft;
+mod found;
 mod moves;
 
 use draft::Draft;

@@ -142,6 +142,21 @@ impl<'a, 'b> Row<'a, 'b> {
         self.n_scalars - 1
     }
 
+    /// Row scalar `scalar`, of the type of computation, is stored as `value`, of its own type.
+    fn store(&mut self, value: ValueId, scalar: u16) {
+        let dtype = self.cx.dtype(value);
+        let scalar = if dtype == self.compute {
+            scalar
+        } else {
+            self.row(|r| {
+                let s = r.scalar(scalar);
+                let from = r.compute;
+                r.convert(s, from, dtype)
+            })
+        };
+        self.scalars.push((value, scalar));
+    }
+
     fn fail(&self, why: impl std::fmt::Display) -> BuildError {
         self.cx.error(self.anchor, why)
     }
@@ -265,7 +280,7 @@ impl<'a, 'b> Row<'a, 'b> {
                 (self.cx.graph.nodes[self.anchor].outputs.get(output), scalar)
                 && self.cx.outputs.contains(&v)
             {
-                self.scalars.push((v, scalar));
+                self.store(v, scalar);
             }
         }
         self.elementwise(|r, x| {
@@ -315,6 +330,11 @@ impl<'a, 'b> Row<'a, 'b> {
 
     fn reduce(&mut self, op: &Op, fold: Fold) -> Result<(), BuildError> {
         self.axes = self.reduced_axes(op)?;
+        // Roots and logarithms of integers are no integers before they are stored.
+        let is_real = matches!(fold, Fold::L2 | Fold::LogSum | Fold::LogSumExp);
+        if is_real && !self.compute.is_float() {
+            self.compute = DType::F64;
+        }
         let n = self.n_columns();
         let max = match fold {
             Fold::LogSumExp => Some(self.fold(RowFold::Max, |_, x| x)?),
@@ -363,9 +383,8 @@ impl<'a, 'b> Row<'a, 'b> {
     /// The nodes after a reduction, on row scalars.
     fn after_reduction(&mut self, scalar: u16) -> Result<(), BuildError> {
         let result = self.cx.graph.nodes[self.anchor].outputs[0];
-        let mut stored = (result, scalar);
         if self.cx.outputs.contains(&result) {
-            self.scalars.push(stored);
+            self.store(result, scalar);
         }
         if !self.after.is_empty() {
             let reg = self.scalar(scalar);
@@ -377,12 +396,10 @@ impl<'a, 'b> Row<'a, 'b> {
             let last = self.after[self.after.len() - 1];
             let value = self.cx.graph.nodes[last].outputs[0];
             let reg = self.elements.reg(value, last)?;
-            let reg = self.convert(reg, self.cx.dtype(value), self.compute);
             let tape = self.elements.take_tape().finish(vec![reg]);
             self.phases.push(Phase::Row { tape });
             self.n_scalars += 1;
-            stored = (value, self.n_scalars - 1);
-            self.scalars.push(stored);
+            self.scalars.push((value, self.n_scalars - 1));
         }
         Ok(())
     }

@@ -73,7 +73,8 @@ pub enum PadMode {
     Wrap,
 }
 
-/// Interpolation along each dimension. Arguments: x, out.
+/// Interpolation along each dimension; sums of integers are rounded, halves to the even one, and
+/// saturate. Arguments: x, out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ResizeSpec {
     /// The extents of x.

@@ -206,9 +206,14 @@ pub(super) fn resize(d: &mut Draft, m: Move) -> Option<ValueId> {
     for (i, scale) in scales.iter_mut().enumerate().skip(2) {
         *scale = one_of(&[2.0, 1.0, 0.5, 1.5], m.p[0] >> (2 * (i % 3)));
     }
-    let scales = d.constant(Tensor::from_slice(&[rank], &scales));
     let mode = one_of(&["nearest", "linear", "cubic"], m.p[1]);
     let coordinates = one_of(&["half_pixel", "asymmetric", "align_corners"], m.p[2]);
+    let are_factors_exact = coordinates != "align_corners" && !scales.contains(&1.5);
+    if d.dtype(x).is_integer() && mode != "nearest" && !are_factors_exact {
+        // Which way a half goes depends on how the factors were rounded.
+        return None;
+    }
+    let scales = d.constant(Tensor::from_slice(&[rank], &scales));
     let attrs = attrs! { mode: mode, coordinate_transformation_mode: coordinates };
     let y = d.nodes("Resize", attrs, &[Some(x), None, Some(scales)], 1)?[0];
     d.keep(y)

@@ -244,6 +244,20 @@ pub(crate) unsafe fn wrap_lane(lane: *mut i64, dtype: DType) {
     unsafe { lane.write(wrap(lane.read(), dtype)) };
 }
 
+/// The number of the integer type `to` that is nearest to `x`, of two the even one; NaN gives 0.
+pub(crate) fn nearest(x: f64, to: DType) -> i64 {
+    let x = x.round_ties_even();
+    let bits = 8 * to.size() as u32;
+    match to {
+        DType::U64 => x as u64 as i64,
+        DType::U8 | DType::U16 | DType::U32 => (x as i64).clamp(0, (1 << bits) - 1),
+        _ => {
+            let most = i64::MAX >> (64 - bits);
+            (x as i64).clamp(-most - 1, most)
+        }
+    }
+}
+
 /// `x` truncated toward zero and wrapped to the integer type `to`; NaN gives 0.
 #[inline(always)]
 pub(crate) fn truncate(x: f64, to: DType) -> i64 {

@@ -90,7 +90,8 @@ pub(crate) unsafe fn load_row<T: Real>(
     }
 }
 
-/// Stores `n` lanes as elements at `stride` from `at`; integers are truncated toward zero.
+/// Stores `n` lanes as elements at `stride` from `at`; integers are rounded, halves to the even one,
+/// and saturate.
 ///
 /// # Safety
 /// The elements can be written, and `from` has `n` lanes, which are overwritten; `T` is the lane.
@@ -112,7 +113,7 @@ pub(crate) unsafe fn store_row<T: Real>(
         if dtype.is_integer() {
             for i in 0..n {
                 let value = from.add(i).read().wide();
-                let bits = functions::truncate(value, dtype);
+                let bits = functions::nearest(value, dtype);
                 from.add(i).cast::<i64>().write(bits);
             }
         }

@@ -167,8 +167,8 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
     summary.phases.push(("lower", clock.lap()));
 
     observer.phase("validate");
-    let length = plans::file::weights_len(&plan);
-    let plan = plans::validate(plan, length).map_err(|errors| {
+    let lengths = plans::Lengths::needed(&plan);
+    let plan = plans::validate(plan, lengths).map_err(|errors| {
         let mut defect = Diagnostic::error(
             "invalid-plan",
             "the plan that was made breaks its own rules",
@@ -199,7 +199,7 @@ pub trait Watch {
 /// Writes `compiled` to `path`, whole or not at all.
 pub fn write(compiled: &Compiled, path: &Path) -> Result<(), Diagnostic> {
     let weight = |w: plans::WeightIndex| compiled.weights[w.index()].clone();
-    plans::file::write(&compiled.plan, weight, path)?;
+    plans::file::write(&compiled.plan, weight, plans::file::no_images, path)?;
     Ok(())
 }
 

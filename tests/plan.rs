@@ -28,12 +28,12 @@ pub(crate) fn lowered(program: &Program) -> Result<(ValidPlan, Vec<u8>), String>
         ..LowerOptions::default()
     };
     let lowered = lower(program, &options).map_err(|e| e.to_string())?;
-    let length = plans::file::weights_len(&lowered.plan);
-    let plan = plans::validate(lowered.plan, length).map_err(|errors| {
+    let lengths = plans::Lengths::needed(&lowered.plan);
+    let plan = plans::validate(lowered.plan, lengths).map_err(|errors| {
         let errors: Vec<String> = errors.iter().take(3).map(ToString::to_string).collect();
         format!("INVALID PLAN: {}", errors.join("; "))
     })?;
-    let mut section = vec![0; length as usize];
+    let mut section = vec![0; lengths.weights as usize];
     for (weight, data) in plan.weights.iter().zip(&lowered.weights) {
         let start = weight.offset as usize;
         section[start..start + data.len()].copy_from_slice(data);

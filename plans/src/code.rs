@@ -5,6 +5,7 @@
 
 use crate::plan::{BufferIndex, KernelIndex};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One of [`Plan::images`](crate::Plan::images).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -53,6 +54,16 @@ pub enum ImageKind {
     Ptx(u32),
 }
 
+impl fmt::Display for ImageKind {
+    /// `sm_90`, or `compute_90` for PTX.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageKind::Cubin(arch) => write!(f, "sm_{arch}"),
+            ImageKind::Ptx(arch) => write!(f, "compute_{arch}"),
+        }
+    }
+}
+
 /// What one function takes of a multiprocessor.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Resources {
@@ -62,6 +73,8 @@ pub struct Resources {
     pub registers: u32,
     /// Bytes a thread spills to local memory.
     pub spills: u32,
+    /// Bytes of local memory a thread: what it spills, and arrays that registers can't hold.
+    pub stack_bytes: u32,
     /// Bytes of shared memory a block that the function declares itself.
     pub shared_bytes: u32,
 }

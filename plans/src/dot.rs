@@ -2,7 +2,7 @@
 
 use crate::describe::tensor;
 use crate::flow::{End, flows};
-use crate::plan::{ModelIndex, StepIndex};
+use crate::plan::{Device, ModelIndex, StepIndex};
 use crate::validate::ValidPlan;
 use std::fmt::{self, Write};
 
@@ -25,6 +25,7 @@ fn colour(class: &str) -> &'static str {
         "window" => "#d0ecea",
         "movement" => "#ececec",
         "recurrent" => "#f9d3dc",
+        "transfer" => "#dcdcf5",
         _ => "#eee5c8",
     }
 }
@@ -55,6 +56,7 @@ fn id(end: End) -> String {
 }
 
 fn write_dot(plan: &ValidPlan, out: &mut String) -> fmt::Result {
+    let uses_devices = plan.steps.iter().any(|s| s.device != Device::Cpu);
     writeln!(out, "digraph plan {{")?;
     writeln!(
         out,
@@ -87,9 +89,14 @@ fn write_dot(plan: &ValidPlan, out: &mut String) -> fmt::Result {
         for i in model.steps() {
             let step = &plan.steps[i];
             let kernel = &plan.kernels[step.kernel.index()];
+            let place = if uses_devices {
+                format!("\\n{}", step.device)
+            } else {
+                String::new()
+            };
             writeln!(
                 out,
-                "    {} [label=\"{}\\n{}\", tooltip=\"{}\", fillcolor=\"{}\"];",
+                "    {} [label=\"{}\\n{}{place}\", tooltip=\"{}\", fillcolor=\"{}\"];",
                 id(End::Step(StepIndex(i as u32))),
                 quoted(&step.label),
                 quoted(&kernel.summary()),

@@ -4,7 +4,9 @@
 //! rises when one is removed or changes its meaning. Indices count from 0 in the list of the same
 //! name. Hashes are hexadecimal text.
 
+use crate::code::{Code, ImageKind};
 use crate::flow::{End, flows};
+use crate::occupancy::occupancy;
 use crate::plan::{ArenaKind, Place, Port};
 use crate::spec::Role;
 use crate::stats::{live_ranges, stats};
@@ -22,6 +24,9 @@ pub struct PlanJson {
     pub target: String,
     /// The options that shaped the plan.
     pub options: String,
+    /// The oldest CUDA driver that loads the images: `13.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda_driver: Option<String>,
     /// What should not stay silent.
     pub warnings: Vec<String>,
     /// The data of all weights, in bytes.
@@ -36,6 +41,12 @@ pub struct PlanJson {
     pub weights: Vec<WeightJson>,
     /// Kernels.
     pub kernels: Vec<KernelJson>,
+    /// Compiled device code.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageJson>,
+    /// Kernels made into device code.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<CodeJson>,
     /// Steps, those of a model side by side.
     pub steps: Vec<StepJson>,
     /// Units of preemption.
@@ -87,7 +98,7 @@ pub struct PortJson {
 pub struct ArenaJson {
     /// The device: `cpu`.
     pub device: String,
-    /// `io` for inputs and outputs, `scratch` for results in between.
+    /// `io` for inputs and outputs, `scratch` for results in between, `counters` of device code.
     pub kind: &'static str,
     /// The models that use it; several never run at once.
     pub models: Vec<u32>,
@@ -142,7 +153,74 @@ pub struct KernelJson {
     pub spec: Vec<String>,
 }
 
-/// One launch.
+/// Compiled device code.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageJson {
+    /// What it is for: `sm_90`, or `compute_90` for PTX.
+    pub arch: String,
+    /// Its length.
+    pub bytes: u64,
+    /// What its functions take, where an assembler has said so.
+    pub functions: Vec<FunctionJson>,
+}
+
+/// What a function takes of a multiprocessor.
+#[derive(Clone, Debug, Serialize)]
+pub struct FunctionJson {
+    /// Its name.
+    pub name: String,
+    /// Registers a thread.
+    pub registers: u32,
+    /// Bytes a thread spills.
+    pub spills: u32,
+    /// Bytes of local memory a thread.
+    pub stack_bytes: u32,
+    /// Bytes of shared memory a block that the function declares itself.
+    pub shared_bytes: u32,
+}
+
+/// A kernel made into device code.
+#[derive(Clone, Debug, Serialize)]
+pub struct CodeJson {
+    /// The kernel.
+    pub kernel: u32,
+    /// The schedule; null if it is no JSON.
+    pub schedule: serde_json::Value,
+    /// Images with the same functions.
+    pub images: Vec<u32>,
+    /// What is launched, in order.
+    pub launches: Vec<LaunchJson>,
+    /// Bytes of workspace.
+    pub workspace: u64,
+    /// Bytes of counters.
+    pub counters: u64,
+    /// All of it, as lines of text for people.
+    pub lines: Vec<String>,
+}
+
+/// One launch of a function.
+#[derive(Clone, Debug, Serialize)]
+pub struct LaunchJson {
+    /// The function.
+    pub function: String,
+    /// Blocks along x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Blocks of a cluster.
+    pub cluster: [u32; 3],
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+    /// Whether all blocks must run at once.
+    pub cooperative: bool,
+    /// Whether it may start while the launches before it run.
+    pub starts_early: bool,
+    /// For each architecture with machine code, warps that a multiprocessor holds of those that it
+    /// could, in percent.
+    pub occupancy: Vec<(String, u32)>,
+}
+
+/// One run of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepJson {
     /// The operators that it computes.
@@ -155,6 +233,15 @@ pub struct StepJson {
     pub model: u32,
     /// The device.
     pub device: String,
+    /// What it runs there, if that is device code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u32>,
+    /// The buffer of its workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<u32>,
+    /// The buffer of its counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<u32>,
     /// Steps of a model in one lane run in order.
     pub lane: u16,
     /// Steps of other lanes that must have finished.
@@ -279,6 +366,9 @@ impl PlanJson {
             compiler: plan.fingerprint.compiler.clone(),
             target: plan.fingerprint.target.clone(),
             options: plan.fingerprint.options.clone(),
+            cuda_driver: Some(plan.fingerprint.cuda_driver)
+                .filter(|&v| v > 0)
+                .map(crate::text::driver),
             warnings: plan.warnings.clone(),
             weights_bytes: stats.weights_bytes,
             models: plan
@@ -348,6 +438,26 @@ impl PlanJson {
                     spec: crate::text::kernel_lines(k),
                 })
                 .collect(),
+            images: plan
+                .images
+                .iter()
+                .map(|i| ImageJson {
+                    arch: i.kind.to_string(),
+                    bytes: i.bytes,
+                    functions: i
+                        .resources
+                        .iter()
+                        .map(|r| FunctionJson {
+                            name: r.function.clone(),
+                            registers: r.registers,
+                            spills: r.spills,
+                            stack_bytes: r.stack_bytes,
+                            shared_bytes: r.shared_bytes,
+                        })
+                        .collect(),
+                })
+                .collect(),
+            codes: plan.codes.iter().map(|c| code(plan, c)).collect(),
             steps: steps(plan),
             blocks: plan
                 .blocks
@@ -383,6 +493,43 @@ impl PlanJson {
     }
 }
 
+fn code(plan: &ValidPlan, code: &Code) -> CodeJson {
+    CodeJson {
+        kernel: code.kernel.0,
+        schedule: serde_json::from_str(&code.schedule).unwrap_or_default(),
+        images: code.images.iter().map(|i| i.0).collect(),
+        launches: code
+            .launches
+            .iter()
+            .map(|l| LaunchJson {
+                function: l.function.clone(),
+                grid: l.grid,
+                block: l.block,
+                cluster: l.cluster,
+                shared_bytes: l.shared_bytes,
+                cooperative: l.cooperative,
+                starts_early: l.starts_early,
+                occupancy: code
+                    .images
+                    .iter()
+                    .filter_map(|i| {
+                        let image = &plan.images[i.index()];
+                        let ImageKind::Cubin(arch) = image.kind else {
+                            return None;
+                        };
+                        let taken = image.resources.iter().find(|r| r.function == l.function)?;
+                        let occupancy = occupancy(arch, taken, l)?;
+                        Some((image.kind.to_string(), occupancy.percent()))
+                    })
+                    .collect(),
+            })
+            .collect(),
+        workspace: code.workspace,
+        counters: code.counters,
+        lines: crate::code_lines::lines(plan, code),
+    }
+}
+
 fn steps(plan: &ValidPlan) -> Vec<StepJson> {
     let kernels: Vec<_> = plan.kernels.iter().map(|k| k.args()).collect();
     plan.steps
@@ -415,6 +562,9 @@ fn steps(plan: &ValidPlan) -> Vec<StepJson> {
                 .collect(),
             model: step.model.0,
             device: step.device.to_string(),
+            code: step.code.as_ref().map(|c| c.code.0),
+            workspace: step.code.as_ref().and_then(|c| c.workspace).map(|b| b.0),
+            counters: step.code.as_ref().and_then(|c| c.counters).map(|b| b.0),
             lane: step.lane,
             waits: step.waits.iter().map(|w| w.0).collect(),
             nodes: step.origin.clone(),

@@ -5,6 +5,7 @@
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
 pub mod code;
+mod code_lines;
 mod describe;
 pub mod dot;
 pub mod dtype;
@@ -12,6 +13,7 @@ pub mod file;
 pub mod flow;
 #[cfg(feature = "json")]
 pub mod json;
+pub mod occupancy;
 #[cfg(feature = "picture")]
 pub mod picture;
 pub mod plan;
@@ -26,4 +28,4 @@ pub use dtype::DType;
 pub use plan::*;
 pub use spec::KernelSpec;
 pub use tape::Tape;
-pub use validate::{PlanError, ValidPlan, validate};
+pub use validate::{Lengths, PlanError, ValidPlan, validate};

@@ -77,6 +77,9 @@ pub struct Fingerprint {
     pub models: Vec<[u8; 32]>,
     /// The options that shaped the plan, in canonical text.
     pub options: String,
+    /// The oldest CUDA driver that loads its images, as `cuDriverGetVersion` counts: 13000 for 13.0.
+    /// 0 if there are none.
+    pub cuda_driver: u32,
 }
 
 /// One model.
@@ -231,7 +234,7 @@ pub struct Step {
     pub bytes_written: u64,
 }
 
-/// Consecutive steps of one model.
+/// Consecutive steps of one model that run on one device.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Block {
     /// The model.

@@ -172,6 +172,8 @@ pub fn live_ranges(plan: &Plan) -> Vec<Option<RangeInclusive<usize>>> {
                 extend(buffer, i);
             }
         }
+        let own = step.code.iter().flat_map(|c| [c.workspace, c.counters]);
+        own.flatten().for_each(|buffer| extend(buffer, i));
     }
     ranges
 }

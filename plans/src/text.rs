@@ -27,6 +27,9 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
         fingerprint.compiler.escape_debug()
     )?;
     writeln!(out, "options {}", name(&fingerprint.options))?;
+    if fingerprint.cuda_driver > 0 {
+        writeln!(out, "needs CUDA driver {}", driver(fingerprint.cuda_driver))?;
+    }
     for warning in &plan.warnings {
         writeln!(out, "warning: {}", warning.escape_debug())?;
     }
@@ -42,7 +45,7 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
         writeln!(out, "  k{i} {}: {}", spec.class(), spec.summary())?;
         kernel(spec, out)?;
     }
-    Ok(())
+    crate::code_lines::write(plan, out)
 }
 
 impl Display for Device {
@@ -52,6 +55,11 @@ impl Display for Device {
             Device::Cuda(n) => write!(f, "cuda:{n}"),
         }
     }
+}
+
+/// A version of CUDA as people write it: `13.0`.
+pub(crate) fn driver(version: u32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
@@ -211,6 +219,9 @@ fn step_line(plan: &Plan, i: usize, step: &Step) -> String {
     }
     if step.device != Device::Cpu {
         line += &format!(" | on {}", step.device);
+    }
+    if let Some(code) = &step.code {
+        line += &format!(" by {}", crate::code_lines::of_step(code));
     }
     if step.lane > 0 {
         line += &format!(" | lane {}", step.lane);

@@ -3,17 +3,20 @@
 use crate::error::LoadError;
 use crate::memory::AlignedBytes;
 use memmap2::Mmap;
-use plans::{ValidPlan, Weight};
+use plans::file::Contents;
+use plans::{Image, ValidPlan, Weight};
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// A valid plan and the data of its weights.
+/// A valid plan, the data of its weights and the bytes of its images.
 pub struct Loaded {
     plan: ValidPlan,
     bytes: Bytes,
     /// Where the weights section lies in `bytes`.
     weights: Range<usize>,
+    /// Where the images section lies in `bytes`.
+    images: Range<usize>,
 }
 
 enum Bytes {
@@ -71,37 +74,55 @@ impl Loaded {
         let copy = AlignedBytes::copy_of(bytes).ok_or(LoadError::OutOfMemory {
             bytes: bytes.len() as u64,
         })?;
-        let (plan, weights) = plans::file::read(bytes).map_err(LoadError::File)?;
-        Self::validated(plan, Bytes::Owned(copy), weights)
+        let contents = plans::file::read(bytes).map_err(LoadError::File)?;
+        Self::validated(contents, Bytes::Owned(copy))
     }
 
-    /// A plan and its weights section, without a file around them; the weights are copied.
+    /// A plan without images and its weights section, without a file around them; the weights are
+    /// copied.
     ///
     /// # Errors
     ///
     /// If the plan is not valid.
     pub fn from_parts(plan: plans::Plan, weights: &[u8]) -> Result<Self, LoadError> {
-        let copy = AlignedBytes::copy_of(weights).ok_or(LoadError::OutOfMemory {
-            bytes: weights.len() as u64,
+        Self::from_parts_with_images(plan, weights, &[])
+    }
+
+    /// A plan and its sections of weights and images, without a file around them; both are copied.
+    ///
+    /// # Errors
+    ///
+    /// If the plan is not valid.
+    pub fn from_parts_with_images(
+        plan: plans::Plan,
+        weights: &[u8],
+        images: &[u8],
+    ) -> Result<Self, LoadError> {
+        let both = [weights, images].concat();
+        let copy = AlignedBytes::copy_of(&both).ok_or(LoadError::OutOfMemory {
+            bytes: both.len() as u64,
         })?;
-        Self::validated(plan, Bytes::Owned(copy), 0..weights.len())
+        let contents = Contents {
+            plan,
+            weights: 0..weights.len(),
+            images: weights.len()..both.len(),
+        };
+        Self::validated(contents, Bytes::Owned(copy))
     }
 
     fn from_file_bytes(bytes: Bytes) -> Result<Self, LoadError> {
-        let (plan, weights) = plans::file::read(bytes.as_slice()).map_err(LoadError::File)?;
-        Self::validated(plan, bytes, weights)
+        let contents = plans::file::read(bytes.as_slice()).map_err(LoadError::File)?;
+        Self::validated(contents, bytes)
     }
 
-    fn validated(
-        plan: plans::Plan,
-        bytes: Bytes,
-        weights: Range<usize>,
-    ) -> Result<Self, LoadError> {
-        let plan = plans::validate(plan, weights.len() as u64).map_err(LoadError::Plan)?;
+    fn validated(contents: Contents, bytes: Bytes) -> Result<Self, LoadError> {
+        let lengths = contents.lengths();
+        let plan = plans::validate(contents.plan, lengths).map_err(LoadError::Plan)?;
         Ok(Self {
             plan,
             bytes,
-            weights,
+            weights: contents.weights,
+            images: contents.images,
         })
     }
 
@@ -115,6 +136,15 @@ impl Loaded {
         let start = weight.offset as usize;
         self.weights_section()
             .get(start..start + weight.bytes as usize)
+            .unwrap_or_default()
+    }
+
+    /// The bytes of an image of this plan.
+    pub fn image(&self, image: &Image) -> &[u8] {
+        let start = self.images.start + image.offset as usize;
+        self.bytes
+            .as_slice()
+            .get(start..start + image.bytes as usize)
             .unwrap_or_default()
     }
 

@@ -109,7 +109,7 @@ fn a_plan_comes_from_a_file_or_from_bytes() {
     for (weight, data) in plan.weights.iter_mut().zip(&data) {
         weight.crc = crc32(data);
     }
-    let bytes = plans::file::to_bytes(&plan, |w| data[w.index()]).unwrap();
+    let bytes = plans::file::to_bytes(&plan, |w| data[w.index()], plans::file::no_images).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("addition.plan");
     std::fs::write(&path, &bytes).unwrap();

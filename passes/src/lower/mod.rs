@@ -1,8 +1,9 @@
 //! From regions to a plan: storage, kernels and steps, then offsets in arenas.
 
 mod arrange;
+mod devices;
 mod memory;
 mod plan;
 mod steps;
 
-pub use plan::{LowerError, LowerOptions, Lowered, lower};
+pub use plan::{LowerError, LowerOptions, Lowered, Source, lower};

@@ -1,14 +1,15 @@
 //! Drafts of all models to one plan.
 
+use super::devices::{self, Codes, GPU};
 use super::memory::{Lifetime, place};
 use super::steps::{ModelDraft, StorageKind, lower_graph};
 use bytes::Bytes;
 use ir::id::EntityId;
 use ir::{Program, WeightId};
 use plans::{
-    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Device,
-    Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, Step, StepIndex,
-    Weight, WeightIndex,
+    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
+    Device, Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, Step,
+    StepCode, StepIndex, Weight, WeightIndex,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,6 +71,8 @@ impl std::error::Error for LowerError {}
 pub struct LowerOptions {
     /// The target as the user gave it.
     pub target: String,
+    /// The GPU that device code is made for; without one, everything runs on the host.
+    pub gpu: Option<kernels::cuda::Target>,
     /// Whether models never run at once, so that one arena serves them all in turn.
     pub one_at_a_time: bool,
     /// Number of nodes of each model before optimisation.
@@ -91,57 +94,78 @@ pub struct Lowered {
     pub weights: Vec<Bytes>,
     /// Regions that no single kernel computes and that were split into their nodes.
     pub n_split: usize,
+    /// Device code that is still to be compiled, each once; the plan has no images yet.
+    pub sources: Vec<Source>,
+}
+
+/// CUDA C, and the codes of a plan that its images are for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// The text.
+    pub text: String,
+    /// Codes that run its functions.
+    pub codes: Vec<CodeIndex>,
 }
 
 /// The plan of `program`, whose graphs have regions.
 pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, LowerError> {
-    let drafts = program
+    let mut drafts = program
         .graphs
         .iter()
         .map(|(_, graph)| lower_graph(graph, &program.weights))
         .collect::<Result<Vec<_>, _>>()?;
+    let mut plan = empty_plan(options);
+    let mut codes = Codes::default();
+    if let Some(target) = &options.gpu {
+        for (draft, (_, graph)) in drafts.iter_mut().zip(program.graphs.iter()) {
+            devices::place(draft, &graph.name, target, &mut codes, &mut plan.warnings);
+        }
+    }
     let mut builder = Builder {
         program,
-        plan: empty_plan(options),
+        plan,
         kernels: BTreeMap::new(),
+        home: options.gpu.map_or(Device::Cpu, |_| GPU),
+        shared: BTreeMap::new(),
     };
-    let (weights, data) = builder.weights(&drafts);
-    let mut shared_scratch = 0;
-    for (m, draft) in drafts.iter().enumerate() {
-        let scratch = builder.model(m, draft, &weights, options);
-        shared_scratch = shared_scratch.max(scratch);
-    }
     if options.one_at_a_time {
-        builder.plan.arenas[0].bytes = shared_scratch;
+        let on_host = drafts
+            .iter()
+            .flat_map(|d| &d.storages)
+            .any(|s| s.kind == StorageKind::Scratch && s.device == Device::Cpu);
+        for device in [builder.home, Device::Cpu] {
+            let is_used = device == builder.home || on_host;
+            if is_used && !builder.shared.contains_key(&device) {
+                let arena = builder.arena(device, ArenaKind::Scratch, vec![]);
+                builder.shared.insert(device, arena);
+            }
+        }
+    }
+    let (weights, data) = builder.weights(&drafts);
+    let sources = builder.codes(codes);
+    for (m, draft) in drafts.iter().enumerate() {
+        builder.model(m, draft, &weights, options);
     }
     let n_split = drafts.iter().map(|d| d.n_split).sum();
     Ok(Lowered {
         plan: builder.plan,
         weights: data,
         n_split,
+        sources,
     })
 }
 
 fn empty_plan(options: &LowerOptions) -> Plan {
-    let arenas = if options.one_at_a_time {
-        vec![Arena {
-            device: Device::Cpu,
-            bytes: 0,
-            kind: ArenaKind::Scratch,
-            models: vec![],
-        }]
-    } else {
-        vec![]
-    };
     Plan {
         fingerprint: Fingerprint {
             compiler: options.compiler.clone(),
             target: options.target.clone(),
             models: options.hashes.clone(),
             options: options.options.clone(),
+            cuda_driver: 0,
         },
         models: vec![],
-        arenas,
+        arenas: vec![],
         buffers: vec![],
         weights: vec![],
         kernels: vec![],
@@ -158,6 +182,15 @@ struct Builder<'a> {
     plan: Plan,
     /// Kernels by their encoding.
     kernels: BTreeMap<Vec<u8>, KernelIndex>,
+    /// Where inputs and outputs lie.
+    home: Device,
+    /// Arenas of intermediate results that serve all models in turn.
+    shared: BTreeMap<Device, ArenaIndex>,
+}
+
+/// A kernel's encoding: equal kernels have the same.
+pub(super) fn key(spec: &KernelSpec) -> Vec<u8> {
+    postcard::to_allocvec(spec).unwrap_or_else(|_| format!("{spec:?}").into_bytes())
 }
 
 impl Builder<'_> {
@@ -194,19 +227,67 @@ impl Builder<'_> {
         (index, data)
     }
 
-    /// Adds one model. Returns how much scratch memory it needs.
+    /// Adds all codes, without images; their kernels are known when a step runs them.
+    fn codes(&mut self, codes: Codes) -> Vec<Source> {
+        let mut sources: Vec<Source> = vec![];
+        let mut by_text: BTreeMap<String, usize> = BTreeMap::new();
+        for (i, generated) in codes.generated.into_iter().enumerate() {
+            self.plan.codes.push(Code {
+                kernel: KernelIndex(u32::MAX),
+                schedule: generated.schedule,
+                images: vec![],
+                launches: generated.launches,
+                workspace: generated.workspace,
+                counters: generated.counters,
+                may_fault: generated.may_fault,
+            });
+            let n = *by_text.entry(generated.source).or_insert_with_key(|text| {
+                sources.push(Source {
+                    text: text.clone(),
+                    codes: vec![],
+                });
+                sources.len() - 1
+            });
+            sources[n].codes.push(CodeIndex(i as u32));
+        }
+        sources
+    }
+
+    fn arena(&mut self, device: Device, kind: ArenaKind, models: Vec<ModelIndex>) -> ArenaIndex {
+        self.plan.arenas.push(Arena {
+            device,
+            bytes: 0,
+            kind,
+            models,
+        });
+        ArenaIndex(self.plan.arenas.len() as u32 - 1)
+    }
+
+    /// Adds one model.
     fn model(
         &mut self,
         m: usize,
         draft: &ModelDraft,
         weights: &BTreeMap<WeightId, WeightIndex>,
         options: &LowerOptions,
-    ) -> u64 {
+    ) {
         let model = ModelIndex(m as u32);
-        let (places, scratch) = self.buffers(model, draft, weights, options.one_at_a_time);
+        let places = self.buffers(model, draft, weights);
+        let buffer_of = |storage: usize| match places[storage] {
+            Place::Buffer(buffer) => buffer,
+            Place::Weight(_) => unreachable!("code works in buffers, never in weights"),
+        };
         let first_step = StepIndex(self.plan.steps.len() as u32);
         for step in &draft.steps {
-            let kernel = self.kernel(&step.call.spec);
+            let kernel = self.kernel(&step.spec);
+            let code = step.code.map(|c| {
+                self.plan.codes[c].kernel = kernel;
+                StepCode {
+                    code: CodeIndex(c as u32),
+                    workspace: step.workspace.map(buffer_of),
+                    counters: step.counters.map(buffer_of),
+                }
+            });
             let args = step
                 .args
                 .iter()
@@ -219,8 +300,8 @@ impl Builder<'_> {
                 kernel,
                 args,
                 model,
-                device: Device::Cpu,
-                code: None,
+                device: step.device,
+                code,
                 lane: 0,
                 waits: vec![],
                 label: step.label.clone(),
@@ -271,72 +352,85 @@ impl Builder<'_> {
             n_steps,
             n_nodes: options.n_nodes.get(m).copied().unwrap_or(0),
         });
-        if n_steps > 0 {
-            let block = Block {
+        let mut first = first_step.0;
+        for steps in draft.steps.chunk_by(|a, b| a.device == b.device) {
+            self.plan.blocks.push(Block {
                 model,
-                first_step,
-                n_steps,
+                first_step: StepIndex(first),
+                n_steps: steps.len() as u32,
                 predicted_ns: 0,
                 measured_ns: None,
-            };
-            self.plan.blocks.push(block);
+            });
+            first += steps.len() as u32;
         }
-        scratch
     }
 
-    /// Buffers for the storages of a model; returns the place of each storage and the size of scratch.
+    /// The arena of intermediate results of `model` on `device`, at least `bytes` long.
+    fn scratch(&mut self, device: Device, model: ModelIndex, bytes: u64) -> ArenaIndex {
+        let arena = match self.shared.get(&device) {
+            Some(&arena) => arena,
+            None => self.arena(device, ArenaKind::Scratch, vec![]),
+        };
+        let a = &mut self.plan.arenas[arena.index()];
+        a.models.push(model);
+        a.bytes = a.bytes.max(bytes);
+        arena
+    }
+
+    /// Buffers for the storages of a model; returns the place of each storage.
     fn buffers(
         &mut self,
         model: ModelIndex,
         draft: &ModelDraft,
         weights: &BTreeMap<WeightId, WeightIndex>,
-        one_at_a_time: bool,
-    ) -> (Vec<Place>, u64) {
+    ) -> Vec<Place> {
         let mut touched: Vec<Option<(usize, usize)>> = vec![None; draft.storages.len()];
         for (i, step) in draft.steps.iter().enumerate() {
-            for &(s, _) in &step.args {
+            let own = [step.workspace, step.counters];
+            for s in step
+                .args
+                .iter()
+                .map(|a| a.0)
+                .chain(own.into_iter().flatten())
+            {
                 touched[s] = Some((touched[s].map_or(i, |(first, _)| first), i));
             }
         }
-        let scratch: Vec<usize> = (0..draft.storages.len())
-            .filter(|&s| draft.storages[s].kind == StorageKind::Scratch && touched[s].is_some())
-            .collect();
-        let lifetimes: Vec<Lifetime> = scratch
-            .iter()
-            .map(|&s| {
-                let (first, last) = touched[s].unwrap_or_default();
-                Lifetime {
-                    bytes: draft.storages[s].bytes,
-                    first,
-                    last,
-                }
-            })
-            .collect();
-        let (offsets, scratch_bytes) = place(&lifetimes, BUFFER_ALIGN);
-        let io = ArenaIndex(self.plan.arenas.len() as u32);
-        self.plan.arenas.push(Arena {
-            device: Device::Cpu,
-            bytes: 0,
-            kind: ArenaKind::Io,
-            models: vec![model],
-        });
-        let scratch_arena = if one_at_a_time {
-            self.plan.arenas[0].models.push(model);
-            ArenaIndex(0)
-        } else {
-            self.plan.arenas.push(Arena {
-                device: Device::Cpu,
-                bytes: scratch_bytes,
-                kind: ArenaKind::Scratch,
-                models: vec![model],
-            });
-            ArenaIndex(self.plan.arenas.len() as u32 - 1)
-        };
+        let io = self.arena(self.home, ArenaKind::Io, vec![model]);
+        let mut scratch_arenas: BTreeMap<Device, ArenaIndex> = BTreeMap::new();
         let mut scratch_offset = vec![0; draft.storages.len()];
-        for (&s, &offset) in scratch.iter().zip(&offsets) {
-            scratch_offset[s] = offset;
+        for device in [self.home, Device::Cpu] {
+            let scratch: Vec<usize> = (0..draft.storages.len())
+                .filter(|&s| {
+                    let storage = &draft.storages[s];
+                    storage.kind == StorageKind::Scratch
+                        && storage.device == device
+                        && touched[s].is_some()
+                })
+                .collect();
+            if scratch_arenas.contains_key(&device) || device != self.home && scratch.is_empty() {
+                continue;
+            }
+            let lifetimes: Vec<Lifetime> = scratch
+                .iter()
+                .map(|&s| {
+                    let (first, last) = touched[s].unwrap_or_default();
+                    Lifetime {
+                        bytes: draft.storages[s].bytes,
+                        first,
+                        last,
+                    }
+                })
+                .collect();
+            let (offsets, bytes) = place(&lifetimes, BUFFER_ALIGN);
+            scratch_arenas.insert(device, self.scratch(device, model, bytes));
+            for (&s, &offset) in scratch.iter().zip(&offsets) {
+                scratch_offset[s] = offset;
+            }
         }
-        let mut io_bytes = 0u64;
+        let has_counters = draft.steps.iter().any(|s| s.counters.is_some());
+        let counters =
+            has_counters.then(|| self.arena(self.home, ArenaKind::Counters, vec![model]));
         let mut places = vec![];
         for (s, storage) in draft.storages.iter().enumerate() {
             let (arena, offset) = match storage.kind {
@@ -346,16 +440,16 @@ impl Builder<'_> {
                     places.push(Place::Weight(index));
                     continue;
                 }
-                StorageKind::Scratch if touched[s].is_none() => {
+                StorageKind::Scratch | StorageKind::Counters if touched[s].is_none() => {
                     places.push(Place::Buffer(BufferIndex(u32::MAX)));
                     continue;
                 }
-                StorageKind::Scratch => (scratch_arena, scratch_offset[s]),
-                StorageKind::Input | StorageKind::Output => {
-                    let at = io_bytes;
-                    io_bytes += storage.bytes.next_multiple_of(BUFFER_ALIGN);
-                    (io, at)
+                StorageKind::Scratch => {
+                    let arena = scratch_arenas.get(&storage.device).copied();
+                    (arena.unwrap_or(io), scratch_offset[s])
                 }
+                StorageKind::Input | StorageKind::Output => self.append(io, storage.bytes),
+                StorageKind::Counters => self.append(counters.unwrap_or(io), storage.bytes),
             };
             places.push(Place::Buffer(BufferIndex(self.plan.buffers.len() as u32)));
             self.plan.buffers.push(Buffer {
@@ -366,15 +460,21 @@ impl Builder<'_> {
                 name: storage.name.clone(),
             });
         }
-        self.plan.arenas[io.index()].bytes = io_bytes;
-        (places, scratch_bytes)
+        places
+    }
+
+    /// Room for `bytes` at the end of an arena.
+    fn append(&mut self, arena: ArenaIndex, bytes: u64) -> (ArenaIndex, u64) {
+        let a = &mut self.plan.arenas[arena.index()];
+        let at = a.bytes;
+        a.bytes += bytes.next_multiple_of(BUFFER_ALIGN);
+        (arena, at)
     }
 
     /// The kernel of `spec`, shared with every step that needs the same.
     fn kernel(&mut self, spec: &KernelSpec) -> KernelIndex {
-        let key = postcard::to_allocvec(spec).unwrap_or_else(|_| format!("{spec:?}").into_bytes());
         let next = KernelIndex(self.plan.kernels.len() as u32);
-        let index = *self.kernels.entry(key).or_insert(next);
+        let index = *self.kernels.entry(key(spec)).or_insert(next);
         if index == next {
             self.plan.kernels.push(spec.clone());
         }

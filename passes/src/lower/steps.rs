@@ -6,7 +6,7 @@ use ir::id::EntityId;
 use ir::infer::InferCx;
 use ir::{Def, Graph, NodeId, Op, Origin, RegionKind, StorageOrder, ValueId, WeightId, Weights};
 use kernels::{BuildError, KernelArg, KernelCall, Layout, RegionCx};
-use plans::DType;
+use plans::{DType, Device, KernelSpec};
 use std::collections::BTreeMap;
 
 /// A tensor's memory before it has an offset.
@@ -17,6 +17,8 @@ pub(super) struct Storage {
     pub bytes: u64,
     /// The value that it was made for, for people.
     pub name: String,
+    /// The memory that it is in.
+    pub device: Device,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -24,13 +26,15 @@ pub(super) enum StorageKind {
     Input,
     Output,
     Scratch,
+    /// Counters of one step's device code.
+    Counters,
     Weight(WeightId),
 }
 
 /// One launch before buffers have offsets.
 #[derive(Clone, Debug)]
 pub(super) struct StepDraft {
-    pub call: KernelCall,
+    pub spec: KernelSpec,
     /// For each argument: the storage, and the start in bytes.
     pub args: Vec<(usize, u64)>,
     pub label: String,
@@ -38,6 +42,13 @@ pub(super) struct StepDraft {
     pub flop: u64,
     pub bytes_read: u64,
     pub bytes_written: u64,
+    pub device: Device,
+    /// Device code, by its number among those of all models.
+    pub code: Option<usize>,
+    /// The storage of the code's workspace.
+    pub workspace: Option<usize>,
+    /// The storage of the code's counters.
+    pub counters: Option<usize>,
 }
 
 /// One model, lowered.
@@ -128,6 +139,7 @@ impl Lowering<'_> {
             kind,
             bytes,
             name: self.name(v),
+            device: Device::Cpu,
         });
         Ok(self.draft.storages.len() - 1)
     }
@@ -385,13 +397,17 @@ impl Lowering<'_> {
             (to.storage, start(call.args[1].offset)),
         ];
         self.draft.steps.push(StepDraft {
-            call,
+            spec: call.spec,
             args,
             label: "Copy".into(),
             origin,
             flop: 0,
             bytes_read: bytes,
             bytes_written: bytes,
+            device: Device::Cpu,
+            code: None,
+            workspace: None,
+            counters: None,
         });
     }
 
@@ -416,13 +432,17 @@ impl Lowering<'_> {
             }
         }
         self.draft.steps.push(StepDraft {
-            call,
+            spec: call.spec,
             args,
             label,
             origin,
             flop,
             bytes_read,
             bytes_written,
+            device: Device::Cpu,
+            code: None,
+            workspace: None,
+            counters: None,
         });
     }
 
@@ -483,6 +503,7 @@ impl Lowering<'_> {
             kind: StorageKind::Scratch,
             bytes,
             name,
+            device: Device::Cpu,
         });
         let to = Place {
             storage: self.draft.storages.len() - 1,

@@ -27,14 +27,15 @@
 //! the last ends with the file. Section 1 is the [`Plan`](crate::Plan) in the
 //! [postcard encoding](https://postcard.jamesmunns.com/wire-format), its fields in the order in
 //! which they are declared. Section 2 is the data of the weights, at the offsets that the plan
-//! says, and zeros in between; it starts at a multiple of 4,096.
+//! says, and zeros in between; it starts at a multiple of 4,096. Section 3 is the bytes of the images
+//! in the same way; it is there only if the plan has images.
 //!
 //! The header, the table's layout and the meaning of flag 0 stay as they are in all major versions,
 //! so that every reader can tell a newer file from a damaged one. A new minor version may add
 //! sections that readers can do without. Every change of [`Plan`](crate::Plan) or of a type in it
 //! is a new version of section 1.
 //!
-//! The same plan and weights always give the same bytes.
+//! The same plan, weights and images always give the same bytes.
 
 mod meta;
 mod read;
@@ -44,9 +45,9 @@ mod table;
 #[cfg(feature = "write")]
 mod write;
 
-pub use read::{FileError, read, read_without_weights_check, sections};
+pub use read::{Contents, FileError, read, read_without_weights_check, sections};
 #[cfg(feature = "write")]
 pub use replace::{OutputError, replace_file};
 pub use table::{MAGIC, MAJOR, MINOR, Section, SectionKind};
 #[cfg(feature = "write")]
-pub use write::{WriteError, place_weights, to_bytes, weights_len, write};
+pub use write::{WriteError, no_images, place_images, place_weights, to_bytes, weights_len, write};

@@ -6,6 +6,7 @@ use super::table::{
     u64_at,
 };
 use crate::plan::Plan;
+use crate::validate::Lengths;
 use std::fmt;
 use std::ops::Range;
 
@@ -70,19 +71,21 @@ impl fmt::Display for FileError {
                 found.0, found.1
             ),
             FileError::UnknownSection { kind, version } => match kind {
-                SectionKind::Meta | SectionKind::Weights => write!(
-                    f,
-                    "the file's {} section has version {version}, which this version does not know",
-                    if *kind == SectionKind::Meta {
-                        "plan"
-                    } else {
-                        "weights"
-                    }
-                ),
                 SectionKind::Unknown(number) => write!(
                     f,
                     "the file needs section {number}, which this version does not know"
                 ),
+                SectionKind::Meta | SectionKind::Weights | SectionKind::Images => {
+                    let name = match kind {
+                        SectionKind::Meta => "plan",
+                        SectionKind::Weights => "weights",
+                        _ => "images",
+                    };
+                    write!(
+                        f,
+                        "the file's {name} section has version {version}, which this version does not know"
+                    )
+                }
             },
             FileError::Malformed { what } => write!(f, "the file makes no sense: {what}"),
         }
@@ -112,13 +115,33 @@ fn malformed<T>(what: impl Into<String>) -> Result<T, FileError> {
     Err(FileError::Malformed { what: what.into() })
 }
 
-/// Reads a plan file: the plan, not yet validated, and where in `bytes` the weights section lies.
-/// All checksums are compared.
+/// What a plan file holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Contents {
+    /// The plan, not yet validated.
+    pub plan: Plan,
+    /// Where the weights section lies in the file.
+    pub weights: Range<usize>,
+    /// Where the images section lies in the file; empty if there is none.
+    pub images: Range<usize>,
+}
+
+impl Contents {
+    /// How long the sections are.
+    pub fn lengths(&self) -> Lengths {
+        Lengths {
+            weights: self.weights.len() as u64,
+            images: self.images.len() as u64,
+        }
+    }
+}
+
+/// Reads a plan file. All checksums are compared.
 ///
 /// # Errors
 ///
 /// If `bytes` are not exactly one undamaged plan file of a known format.
-pub fn read(bytes: &[u8]) -> Result<(Plan, Range<usize>), FileError> {
+pub fn read(bytes: &[u8]) -> Result<Contents, FileError> {
     read_checking(bytes, |_| true)
 }
 
@@ -128,14 +151,14 @@ pub fn read(bytes: &[u8]) -> Result<(Plan, Range<usize>), FileError> {
 /// # Errors
 ///
 /// As [`read`].
-pub fn read_without_weights_check(bytes: &[u8]) -> Result<(Plan, Range<usize>), FileError> {
+pub fn read_without_weights_check(bytes: &[u8]) -> Result<Contents, FileError> {
     read_checking(bytes, |kind| kind != SectionKind::Weights)
 }
 
 fn read_checking(
     bytes: &[u8],
     is_checked: impl Fn(SectionKind) -> bool,
-) -> Result<(Plan, Range<usize>), FileError> {
+) -> Result<Contents, FileError> {
     let sections = sections(bytes)?;
     for section in &sections {
         let contents = &bytes[range(section)];
@@ -143,6 +166,7 @@ fn read_checking(
             let what = match section.kind {
                 SectionKind::Meta => "the plan".to_owned(),
                 SectionKind::Weights => "the weights".to_owned(),
+                SectionKind::Images => "the images".to_owned(),
                 SectionKind::Unknown(number) => format!("section {number}"),
             };
             return Err(FileError::Damaged { what });
@@ -159,8 +183,17 @@ fn read_checking(
     }
     let meta = only(&sections, SectionKind::Meta)?;
     let weights = only(&sections, SectionKind::Weights)?;
+    let images = if sections.iter().any(|s| s.kind == SectionKind::Images) {
+        range(only(&sections, SectionKind::Images)?)
+    } else {
+        0..0
+    };
     let plan = meta::decode(&bytes[range(meta)]).map_err(|what| FileError::Malformed { what })?;
-    Ok((plan, range(weights)))
+    Ok(Contents {
+        plan,
+        weights: range(weights),
+        images,
+    })
 }
 
 /// The bytes of a section that [`sections`] has checked.

@@ -16,9 +16,9 @@ pub(super) const HEADER_LEN: usize = 64;
 /// The bytes of an entry of the section table.
 pub(super) const ENTRY_LEN: usize = 32;
 
-/// The alignment of the weights section: a page of memory.
+/// The alignment of the sections of weights and images: a page of memory.
 #[cfg(feature = "write")]
-pub(super) const WEIGHTS_ALIGN: u32 = 4096;
+pub(super) const DATA_ALIGN: u32 = 4096;
 
 /// The alignment of the metadata.
 #[cfg(feature = "write")]
@@ -37,6 +37,8 @@ pub enum SectionKind {
     Meta,
     /// The data of its weights.
     Weights,
+    /// The bytes of its images.
+    Images,
     /// Something that this version does not know.
     Unknown(u32),
 }
@@ -46,6 +48,7 @@ impl SectionKind {
         match number {
             1 => SectionKind::Meta,
             2 => SectionKind::Weights,
+            3 => SectionKind::Images,
             other => SectionKind::Unknown(other),
         }
     }
@@ -54,6 +57,7 @@ impl SectionKind {
         match self {
             SectionKind::Meta => 1,
             SectionKind::Weights => 2,
+            SectionKind::Images => 3,
             SectionKind::Unknown(number) => number,
         }
     }
@@ -62,7 +66,7 @@ impl SectionKind {
     pub(super) fn known_version(self) -> Option<u16> {
         match self {
             SectionKind::Meta => Some(2),
-            SectionKind::Weights => Some(1),
+            SectionKind::Weights | SectionKind::Images => Some(1),
             SectionKind::Unknown(_) => None,
         }
     }

@@ -80,7 +80,12 @@ fn write_node(plan: &ValidPlan, node: &Node, out: &mut String) -> fmt::Result {
             let n = step.origin.len();
             (
                 plan.kernels[step.kernel.index()].class(),
-                format!("step {}: {}", i.0, step.origin.join(", ")),
+                format!(
+                    "step {} on {}: {}",
+                    i.0,
+                    step.device,
+                    step.origin.join(", ")
+                ),
                 (n > 1).then(|| n.to_string()),
             )
         }

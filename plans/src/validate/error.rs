@@ -1,7 +1,9 @@
 //! What can be wrong with a plan.
 
-use crate::plan::WeightIndex;
-use crate::plan::{ArenaIndex, BlockIndex, BufferIndex, KernelIndex, ModelIndex, StepIndex};
+use crate::code::{CodeIndex, ImageIndex};
+use crate::plan::{
+    ArenaIndex, BlockIndex, BufferIndex, KernelIndex, ModelIndex, StepIndex, WeightIndex,
+};
 use std::fmt;
 
 /// One violation.
@@ -32,6 +34,8 @@ pub enum PlanErrorCode {
     Partition,
     /// A kernel spec makes no sense.
     Kernel,
+    /// Device code is not such as any device could run.
+    Code,
     /// A step's arguments are not those of its kernel, in number or type.
     Argument,
     /// A weight or an input would be written.
@@ -63,6 +67,7 @@ impl PlanErrorCode {
             PlanErrorCode::Bounds => "plan-bounds",
             PlanErrorCode::Partition => "plan-partition",
             PlanErrorCode::Kernel => "plan-kernel",
+            PlanErrorCode::Code => "plan-code",
             PlanErrorCode::Argument => "plan-argument",
             PlanErrorCode::ReadOnly => "plan-read-only",
             PlanErrorCode::Owner => "plan-owner",
@@ -81,7 +86,7 @@ impl PlanErrorCode {
             PlanErrorCode::TooComplex => {
                 "compile the models into several plans, or with fewer lanes"
             }
-            PlanErrorCode::Kernel => {
+            PlanErrorCode::Kernel | PlanErrorCode::Code => {
                 "compile the models again; a plan made by this version that fails so is a bug of the compiler: please report it"
             }
             _ => {
@@ -108,6 +113,10 @@ pub enum PlanPlace {
     Kernel(KernelIndex),
     Step(StepIndex),
     Argument(StepIndex, usize),
+    Workspace(StepIndex),
+    Counters(StepIndex),
+    Image(ImageIndex),
+    Code(CodeIndex),
     Block(BlockIndex),
 }
 
@@ -124,6 +133,10 @@ impl fmt::Display for PlanPlace {
             PlanPlace::Kernel(i) => write!(f, "kernel {}", i.0),
             PlanPlace::Step(i) => write!(f, "step {}", i.0),
             PlanPlace::Argument(i, n) => write!(f, "step {}, argument {n}", i.0),
+            PlanPlace::Workspace(i) => write!(f, "step {}, workspace", i.0),
+            PlanPlace::Counters(i) => write!(f, "step {}, counters", i.0),
+            PlanPlace::Image(i) => write!(f, "image {}", i.0),
+            PlanPlace::Code(i) => write!(f, "code {}", i.0),
             PlanPlace::Block(i) => write!(f, "block {}", i.0),
         }
     }

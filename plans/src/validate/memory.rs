@@ -73,9 +73,11 @@ struct Access {
     runs: Option<Runs>,
 }
 
-/// An argument in a buffer, with offsets in the buffer (`runs`) and in the arena (`placed`).
+/// An argument in a buffer, with offsets in the buffer (`runs`) and in the arena (`placed`), or a
+/// workspace.
 struct Touch {
-    arg: usize,
+    /// The argument's number; none for a workspace.
+    arg: Option<usize>,
     role: Role,
     buffer: BufferIndex,
     arena: ArenaIndex,
@@ -86,6 +88,15 @@ struct Touch {
 /// Beyond this many accesses to a piece, those of a lane are taken as one to the whole piece: a plan
 /// whose unordered lanes touch more slices that lie in turns is refused, though it may be right.
 const MAX_ACCESSES: usize = 2 * MAX_LANES;
+
+impl Touch {
+    fn at(&self, step: StepIndex) -> At {
+        match self.arg {
+            Some(n) => At::Argument(step, n),
+            None => At::Workspace(step),
+        }
+    }
+}
 
 impl Walk<'_> {
     fn model(&mut self, model: ModelIndex) -> Result<(), Exhausted> {
@@ -166,7 +177,18 @@ impl Walk<'_> {
     }
 
     fn step(&mut self, i: StepIndex, step: &Step) -> Result<(), Exhausted> {
-        let touches: Vec<Touch> = step
+        let touch = |arg, role, b: BufferIndex, runs: Runs| {
+            let buffer = &self.plan.buffers[b.index()];
+            (!runs.is_empty()).then(|| Touch {
+                arg,
+                role,
+                buffer: b,
+                arena: buffer.arena,
+                placed: runs.at(buffer.offset),
+                runs,
+            })
+        };
+        let mut touches: Vec<Touch> = step
             .args
             .iter()
             .zip(&self.kernels[step.kernel.index()])
@@ -175,18 +197,13 @@ impl Walk<'_> {
                 let Place::Buffer(b) = arg.place else {
                     return None;
                 };
-                let buffer = &self.plan.buffers[b.index()];
-                let runs = Runs::new(spec, arg.offset);
-                (!runs.is_empty()).then(|| Touch {
-                    arg: n,
-                    role: spec.role,
-                    buffer: b,
-                    arena: buffer.arena,
-                    placed: runs.at(buffer.offset),
-                    runs,
-                })
+                touch(Some(n), spec.role, b, Runs::new(spec, arg.offset))
             })
             .collect();
+        if let Some(b) = step.code.as_ref().and_then(|c| c.workspace) {
+            let all = dense(0..self.plan.buffers[b.index()].bytes);
+            touches.extend(touch(None, Role::Write, b, all));
+        }
         for touch in &touches {
             if touch.role != Role::Write {
                 self.read(i, touch)?;
@@ -216,11 +233,11 @@ impl Walk<'_> {
             {
                 self.report.add(
                     Code::Overlap,
-                    At::Argument(i, touch.arg),
-                    format!(
-                        "it is written, and shares bytes with argument {}",
-                        other.arg
-                    ),
+                    touch.at(i),
+                    match other.arg {
+                        Some(n) => format!("it is written, and shares bytes with argument {n}"),
+                        None => "it is written, and shares bytes with the workspace".to_owned(),
+                    },
                 );
             }
         }
@@ -230,7 +247,7 @@ impl Walk<'_> {
         if !self.covers(touch.buffer, &touch.runs)? {
             let overwriter = self.overwriter(touch)?;
             let name = &self.plan.buffers[touch.buffer.index()].name;
-            let at = At::Argument(i, touch.arg);
+            let at = touch.at(i);
             let b = touch.buffer.0;
             match overwriter {
                 Some(other) => self.report.add(
@@ -342,12 +359,15 @@ impl Walk<'_> {
                 piece.add(access.clone(), &self.order);
             }
         }
-        if touch.role == Role::Write
-            && let Some(coverage) = self.coverage.get_mut(&touch.buffer)
-        {
-            coverage.add(&touch.runs, self.budget)?;
+        let Some(coverage) = self.coverage.get_mut(&touch.buffer) else {
+            return Ok(());
+        };
+        match (touch.arg, touch.role) {
+            // What code leaves in its workspace is nobody else's.
+            (None, _) => coverage.remove(touch.runs.hull(), self.budget),
+            (Some(_), Role::Write) => coverage.add(&touch.runs, self.budget),
+            (Some(_), _) => Ok(()),
         }
-        Ok(())
     }
 
     /// Reports every step that touches the same bytes, is not ordered before step `i`, and writes
@@ -381,7 +401,7 @@ impl Walk<'_> {
         for other in found {
             self.report.add(
                 Code::Conflict,
-                At::Argument(i, touch.arg),
+                touch.at(i),
                 format!(
                     "nothing orders it and step {}, which uses the same bytes of arena {}",
                     other.0, touch.arena.0

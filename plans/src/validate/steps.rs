@@ -2,8 +2,8 @@
 
 use super::error::{PlanErrorCode as Code, PlanPlace as At, Report};
 use crate::DType;
-use crate::plan::{KernelIndex, ModelIndex, Place, Plan, StepIndex};
-use crate::spec::{ArgSpec, Role};
+use crate::plan::{ArenaKind, Device, KernelIndex, ModelIndex, Place, Plan, StepIndex};
+use crate::spec::{ArgSpec, KernelSpec, Role};
 
 /// The arguments of every kernel.
 pub(super) fn check(plan: &Plan, report: &mut Report) -> Vec<Vec<ArgSpec>> {
@@ -54,6 +54,7 @@ fn arguments(plan: &Plan, kernels: &[Vec<ArgSpec>], report: &mut Report) {
             );
             continue;
         }
+        let is_transfer = matches!(plan.kernels[step.kernel.index()], KernelSpec::Transfer(_));
         for (n, (arg, spec)) in step.args.iter().zip(specs).enumerate() {
             let at = At::Argument(i, n);
             let (what, dtype, bytes) = match arg.place {
@@ -79,12 +80,17 @@ fn arguments(plan: &Plan, kernels: &[Vec<ArgSpec>], report: &mut Report) {
                             b.0, step.model.0
                         )
                     });
-                    let device = plan.arenas[buffer.arena.index()].device;
-                    report.require(device == step.device, Code::Owner, at, || {
+                    let arena = &plan.arenas[buffer.arena.index()];
+                    let device = arena.device;
+                    let reaches = device == step.device || is_transfer && device == Device::Cpu;
+                    report.require(reaches, Code::Owner, at, || {
                         format!(
-                            "buffer {} is in the memory of {device:?}, the step runs on {:?}",
+                            "buffer {} is in the memory of {device}, the step runs on {}",
                             b.0, step.device
                         )
+                    });
+                    report.require(arena.kind != ArenaKind::Counters, Code::Owner, at, || {
+                        format!("buffer {} is for counters of device code", b.0)
                     });
                     let dtype = *dtypes[b.index()].get_or_insert(spec.dtype);
                     (format!("buffer {}", b.0), dtype, buffer.bytes)

@@ -1,23 +1,26 @@
 //! Lists, names, sizes and places: everything about a plan but what its steps do.
 
+use super::Lengths;
 use super::error::{PlanErrorCode as Code, PlanPlace as At, Report};
 use crate::DType;
 use crate::plan::{
-    ArenaIndex, ArenaKind, BUFFER_ALIGN, BlockIndex, BufferIndex, Model, ModelIndex, Place, Plan,
-    StepIndex, WeightIndex,
+    ArenaIndex, ArenaKind, BUFFER_ALIGN, BlockIndex, BufferIndex, Device, Model, ModelIndex, Place,
+    Plan, StepIndex, WeightIndex,
 };
 use std::collections::BTreeSet;
 
 /// What every size and offset in bytes stays below.
-const MAX_BYTES: u64 = 1 << 52;
+pub(super) const MAX_BYTES: u64 = 1 << 52;
 
-pub(super) fn check(plan: &Plan, weights_len: u64, report: &mut Report) {
+pub(super) fn check(plan: &Plan, lengths: Lengths, report: &mut Report) {
     let lists = [
         plan.models.len(),
         plan.arenas.len(),
         plan.buffers.len(),
         plan.weights.len(),
         plan.kernels.len(),
+        plan.images.len(),
+        plan.codes.len(),
         plan.steps.len(),
         plan.blocks.len(),
     ];
@@ -39,9 +42,10 @@ pub(super) fn check(plan: &Plan, weights_len: u64, report: &mut Report) {
     );
     arenas(plan, report);
     buffers(plan, report);
-    weights(plan, weights_len, report);
+    weights(plan, lengths.weights, report);
     models(plan, report);
     steps(plan, report);
+    super::code::lists(plan, lengths.images, report);
     blocks(plan, report);
 }
 
@@ -60,6 +64,12 @@ fn arenas(plan: &Plan, report: &mut Report) {
         report.require(arena.bytes < MAX_BYTES, Code::Size, at, || {
             format!("its {} bytes are 2^52 or more", arena.bytes)
         });
+        report.require(
+            arena.kind != ArenaKind::Counters || arena.device != Device::Cpu,
+            Code::Owner,
+            at,
+            || "it holds counters of device code and is on the host".to_owned(),
+        );
         let mut seen = BTreeSet::new();
         for model in &arena.models {
             report.require(model.index() < plan.models.len(), Code::Missing, at, || {
@@ -73,7 +83,7 @@ fn arenas(plan: &Plan, report: &mut Report) {
 }
 
 fn buffers(plan: &Plan, report: &mut Report) {
-    let mut io: Vec<Vec<(u64, u64, BufferIndex)>> = vec![vec![]; plan.arenas.len()];
+    let mut kept: Vec<Vec<(u64, u64, BufferIndex)>> = vec![vec![]; plan.arenas.len()];
     for (i, buffer) in (0..).map(BufferIndex).zip(&plan.buffers) {
         let at = At::Buffer(i);
         report.require(
@@ -120,17 +130,17 @@ fn buffers(plan: &Plan, report: &mut Report) {
                 )
             },
         );
-        if arena.kind == ArenaKind::Io && inside && buffer.bytes > 0 {
-            io[buffer.arena.index()].push((buffer.offset, buffer.offset + buffer.bytes, i));
+        if arena.kind != ArenaKind::Scratch && inside && buffer.bytes > 0 {
+            kept[buffer.arena.index()].push((buffer.offset, buffer.offset + buffer.bytes, i));
         }
     }
-    for mut placed in io {
+    for mut placed in kept {
         placed.sort_unstable();
         let mut reached = (0, BufferIndex(0));
         for (start, end, i) in placed {
             report.require(start >= reached.0, Code::Overlap, At::Buffer(i), || {
                 format!(
-                    "inputs and outputs stay between runs, but it shares bytes with buffer {}",
+                    "what its arena holds stays between runs, but it shares bytes with buffer {}",
                     reached.1.0
                 )
             });
@@ -233,7 +243,7 @@ fn models(plan: &Plan, report: &mut Report) {
                 if is_io {
                     "it lies in an arena of inputs and outputs and is neither".to_owned()
                 } else {
-                    "it is an input or output and lies in a scratch arena".to_owned()
+                    "it is an input or output and lies in an arena of other things".to_owned()
                 }
             },
         );
@@ -357,6 +367,17 @@ fn blocks(plan: &Plan, report: &mut Report) {
             )
         });
         *reached = first + u64::from(block.n_steps);
+        let steps = block.first_step.index()..;
+        let mut devices = plan.steps.get(steps).unwrap_or_default().iter();
+        let mut devices = devices
+            .by_ref()
+            .take(block.n_steps as usize)
+            .map(|s| s.device);
+        if let Some(device) = devices.next() {
+            report.require(devices.all(|d| d == device), Code::Owner, at, || {
+                "its steps run on different devices".to_owned()
+            });
+        }
     }
     for ((i, model), reached) in (0..).map(ModelIndex).zip(&plan.models).zip(reached) {
         let end = u64::from(model.first_step.0) + u64::from(model.n_steps);

@@ -2,8 +2,8 @@
 
 use crate::samples::{self, Sample};
 use crate::{random_plans, touch, zoo};
-use plans::file::{self, FileError, SectionKind, WriteError};
-use plans::{KernelSpec, Plan, ValidPlan, WeightIndex, validate};
+use plans::file::{self, Contents, FileError, SectionKind, WriteError};
+use plans::{ImageIndex, KernelSpec, Lengths, Plan, ValidPlan, WeightIndex, validate};
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
@@ -11,15 +11,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 fn bytes(sample: &Sample) -> Vec<u8> {
-    file::to_bytes(&sample.plan, |w: WeightIndex| &sample.data[w.index()]).expect("a sample fits")
+    let weight = |w: WeightIndex| &sample.data[w.index()];
+    file::to_bytes(&sample.plan, weight, |i| &sample.images[i.index()]).expect("a sample fits")
 }
 
 fn valid(sample: &Sample) -> ValidPlan {
-    validate(sample.plan.clone(), file::weights_len(&sample.plan)).expect("a sample is valid")
+    validate(sample.plan.clone(), Lengths::needed(&sample.plan)).expect("a sample is valid")
 }
 
 fn write(sample: &Sample, path: &Path) -> Result<(), WriteError> {
-    file::write(&valid(sample), |w| &sample.data[w.index()], path)
+    let weight = |w: WeightIndex| &sample.data[w.index()];
+    file::write(&valid(sample), weight, |i| &sample.images[i.index()], path)
 }
 
 /// The CRC-32 of a plan's encoding. If it changes while the sample does not, so must the version of the
@@ -35,19 +37,34 @@ fn the_encoding_stays_as_it_is() {
     assert_eq!((meta.version, meta.crc), (2, ENCODING), "{:#x}", meta.crc);
 }
 
-const ENCODING: u32 = 0x7195_57ed;
+const ENCODING: u32 = 0x7739_53f2;
 
 #[test]
 fn a_file_is_read_as_it_was_written() {
-    for sample in [samples::pair(), zoo::zoo(), samples::chain(50, 10)] {
+    for sample in [
+        samples::pair(),
+        zoo::zoo(),
+        samples::chain(50, 10),
+        samples::device(),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("models.plan");
         write(&sample, &path).unwrap();
         let written = fs::read(&path).unwrap();
         assert_eq!(written, bytes(&sample));
-        let (plan, weights) = file::read(&written).unwrap();
+        let Contents {
+            plan,
+            weights,
+            images,
+        } = file::read(&written).unwrap();
         assert_eq!(plan, sample.plan);
         assert_eq!(weights.start % 4096, 0);
+        assert_eq!(images.start % 4096, 0);
+        assert_eq!(images.is_empty(), plan.images.is_empty());
+        for (image, data) in plan.images.iter().zip(&sample.images) {
+            let start = images.start + image.offset as usize;
+            assert_eq!(written[start..][..image.bytes as usize], data[..]);
+        }
         for (weight, data) in plan.weights.iter().zip(&sample.data) {
             let start = weights.start + weight.offset as usize;
             assert_eq!(written[start..][..weight.bytes as usize], data[..]);
@@ -72,6 +89,7 @@ fn weights_that_are_not_the_plans_are_not_written() {
                 }
                 data
             },
+            file::no_images,
             &path,
         );
         let Err(WriteError::Weight { index, .. }) = result else {
@@ -85,15 +103,19 @@ fn weights_that_are_not_the_plans_are_not_written() {
 /// The same file with the plan's section replaced, and all checksums right.
 fn with_meta(original: &[u8], meta: &[u8]) -> Vec<u8> {
     let sections = file::sections(original).unwrap();
-    let weights = sections[1];
-    let mut file = original[..128].to_vec();
+    let mut file = original[..sections[0].offset as usize].to_vec();
     file.extend(meta);
     file.resize(file.len().next_multiple_of(4096), 0);
     let start = file.len() as u64;
-    file.extend(&original[weights.offset as usize..]);
+    let moved = sections[1].offset;
+    file.extend(&original[moved as usize..]);
     file[64 + 16..64 + 24].copy_from_slice(&(meta.len() as u64).to_le_bytes());
     file[64 + 28..64 + 32].copy_from_slice(&crc32fast::hash(meta).to_le_bytes());
-    file[96 + 8..96 + 16].copy_from_slice(&start.to_le_bytes());
+    for (entry, section) in sections.iter().enumerate().skip(1) {
+        let at = 64 + 32 * entry + 8;
+        let offset = start + section.offset - moved;
+        file[at..at + 8].copy_from_slice(&offset.to_le_bytes());
+    }
     seal(&mut file);
     file
 }
@@ -142,12 +164,12 @@ fn foreign_and_other_versions() {
     assert!(file::read(&minor).is_ok());
     // A new version of the plan is not.
     let mut schema = good.clone();
-    schema[64 + 4] = 2;
+    schema[64 + 4] = 99;
     seal(&mut schema);
     let error = file::read(&schema).unwrap_err();
     assert!(matches!(
         error,
-        FileError::UnknownSection { version: 2, .. }
+        FileError::UnknownSection { version: 99, .. }
     ));
     for len in 0..good.len() {
         let error = file::read(&good[..len]).unwrap_err();
@@ -196,8 +218,7 @@ fn with_section(original: &[u8], flags: u16) -> Vec<u8> {
 fn unknown_sections_are_skipped_unless_they_are_critical() {
     let sample = samples::mlp();
     let skipped = with_section(&bytes(&sample), 0);
-    let (plan, _) = file::read(&skipped).unwrap();
-    assert_eq!(plan, sample.plan);
+    assert_eq!(file::read(&skipped).unwrap().plan, sample.plan);
     assert_eq!(
         file::sections(&skipped).unwrap()[2].kind,
         SectionKind::Unknown(77)
@@ -214,6 +235,49 @@ fn unknown_sections_are_skipped_unless_they_are_critical() {
 }
 
 #[test]
+fn images_are_the_plans_and_whole() {
+    let sample = samples::device();
+    let file = bytes(&sample);
+    let sections = file::sections(&file).unwrap();
+    let kinds: Vec<_> = sections.iter().map(|s| s.kind).collect();
+    assert_eq!(
+        kinds,
+        [SectionKind::Meta, SectionKind::Images, SectionKind::Weights]
+    );
+    assert!(sections.iter().all(|s| s.is_critical));
+    let mut damaged = file.clone();
+    damaged[sections[1].offset as usize + 299] ^= 1;
+    let error = file::read(&damaged).unwrap_err();
+    assert!(error.to_string().contains("the images"), "{error}");
+    assert!(file::read_without_weights_check(&damaged).is_err());
+    // A plan that has images, in a file without.
+    let mut without = samples::device();
+    without.plan.images.clear();
+    let bare = bytes(&without);
+    let meta = &file[sections[0].offset as usize..][..sections[0].len as usize];
+    let contents = file::read(&with_meta(&bare, meta)).unwrap();
+    assert_eq!(contents.images, 0..0);
+    let lengths = contents.lengths();
+    let errors = validate(contents.plan, lengths).unwrap_err();
+    assert!(errors.iter().any(|e| e.code.name() == "plan-bounds"));
+    let wrong: [fn(&mut Vec<u8>); 2] = [|d| d[0] ^= 1, |d| d.truncate(4)];
+    for wrong in wrong {
+        let image = |i: ImageIndex| {
+            let mut image = sample.images[i.index()].clone();
+            if i.0 == 1 {
+                wrong(&mut image);
+            }
+            image
+        };
+        let result = file::to_bytes(&sample.plan, |w| &sample.data[w.index()], image);
+        let Err(WriteError::Image { index, .. }) = result else {
+            panic!("image 1 is another one: {result:?}");
+        };
+        assert_eq!(index, ImageIndex(1));
+    }
+}
+
+#[test]
 fn damaged_weights_are_found_unless_nobody_looks() {
     let sample = samples::mlp();
     let mut file = bytes(&sample);
@@ -222,8 +286,8 @@ fn damaged_weights_are_found_unless_nobody_looks() {
         what: "the weights".into(),
     };
     assert_eq!(file::read(&file), Err(damaged));
-    let (plan, _) = file::read_without_weights_check(&file).unwrap();
-    assert_eq!(plan, sample.plan);
+    let contents = file::read_without_weights_check(&file).unwrap();
+    assert_eq!(contents.plan, sample.plan);
 }
 
 #[test]
@@ -234,6 +298,7 @@ fn ten_thousand_damaged_files() {
         samples::pair(),
         zoo::zoo(),
         samples::chain(30, 8),
+        samples::device(),
     ]
     .into_iter()
     .map(|s| (bytes(&s), s.plan))
@@ -272,7 +337,7 @@ fn ten_thousand_damaged_files() {
             }
         }
         match file::read(&file) {
-            Ok((read, _)) => assert_eq!(&read, plan),
+            Ok(read) => assert_eq!(&read.plan, plan),
             Err(error) => {
                 assert!(!error.to_string().is_empty() && !error.help().is_empty());
                 n_refused += 1;
@@ -289,6 +354,7 @@ fn ten_thousand_forged_plans() {
         samples::branches(),
         samples::pair(),
         zoo::zoo(),
+        samples::device(),
     ]
     .iter()
     .map(bytes)
@@ -296,7 +362,7 @@ fn ten_thousand_forged_plans() {
     let mut random = crate::random(12);
     let (mut n_decoded, mut n_valid) = (0, 0);
     // Elsewhere it is shown that these stay inside.
-    let known: Vec<KernelSpec> = [samples::pair(), zoo::zoo()]
+    let known: Vec<KernelSpec> = [samples::pair(), zoo::zoo(), samples::device()]
         .into_iter()
         .flat_map(|s| s.plan.kernels)
         .collect();
@@ -314,11 +380,12 @@ fn ten_thousand_forged_plans() {
                 _ => meta.insert(at, random(256) as u8),
             }
         }
-        let Ok((plan, weights)) = file::read(&with_meta(original, &meta)) else {
+        let Ok(contents) = file::read(&with_meta(original, &meta)) else {
             continue;
         };
         n_decoded += 1;
-        match validate(plan, weights.len() as u64) {
+        let lengths = contents.lengths();
+        match validate(contents.plan, lengths) {
             Ok(plan) => {
                 n_valid += 1;
                 let changed = plan.kernels.iter().filter(|k| !known.contains(k));
@@ -334,16 +401,16 @@ fn ten_thousand_forged_plans() {
 #[test]
 fn a_hostile_count_takes_no_memory() {
     let original = bytes(&samples::mlp());
-    // An empty compiler, target, list of models and options; then a list of 2^63 models.
+    // An empty compiler, target, list of models, options, no driver; then a list of 2^63 models.
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
     for prefix in 0..9 {
-        let meta = [&vec![0; 4 + prefix][..], &huge, &[0; 100]].concat();
+        let meta = [&vec![0; 5 + prefix][..], &huge, &[0; 100]].concat();
         let error = file::read(&with_meta(&original, &meta)).unwrap_err();
         assert!(matches!(error, FileError::Malformed { .. }), "{error}");
     }
     // As many kernels as there are bytes, each of a hundred times the size of its encoding.
     let n = 8 << 20;
-    let mut meta = vec![0; 4 + 4];
+    let mut meta = vec![0; 5 + 4];
     let mut count = n as u64;
     while count > 0x7f {
         meta.push(count as u8 | 0x80);
@@ -362,10 +429,12 @@ proptest! {
     fn random_plans_are_valid_and_round_trip(seed in any::<u64>()) {
         let sample = random_plans::plan(seed);
         let file = bytes(&sample);
-        let (plan, weights) = file::read(&file).unwrap();
+        let contents = file::read(&file).unwrap();
+        let (plan, lengths) = (contents.plan.clone(), contents.lengths());
         prop_assert_eq!(&plan, &sample.plan);
-        prop_assert_eq!(bytes(&Sample { plan: plan.clone(), data: sample.data.clone() }), file);
-        prop_assert_eq!(validate(plan, weights.len() as u64).map(|_| ()), Ok(()));
+        let again = Sample { plan: plan.clone(), ..sample };
+        prop_assert_eq!(bytes(&again), file);
+        prop_assert_eq!(validate(plan, lengths).map(|_| ()), Ok(()));
     }
 }
 
@@ -390,6 +459,7 @@ fn slow_write() {
             }
             &sample.data[w.index()]
         },
+        file::no_images,
         Path::new(&path),
     );
     if let Err(error) = result {

@@ -4,13 +4,13 @@ use crate::samples::{self, Sample};
 use crate::{random_plans, zoo};
 use plans::flow::{End, flows};
 use plans::stats::stats;
-use plans::{ModelIndex, StepIndex, ValidPlan, validate};
+use plans::{Lengths, ModelIndex, StepIndex, ValidPlan, validate};
 use std::fs;
 use std::path::Path;
 
 pub(crate) fn valid(sample: Sample) -> ValidPlan {
-    let len = plans::file::weights_len(&sample.plan);
-    validate(sample.plan, len).expect("a sample is valid")
+    let lengths = Lengths::needed(&sample.plan);
+    validate(sample.plan, lengths).expect("a sample is valid")
 }
 
 /// Compares with a file in `golden/`; `DLIRC_BLESS=1` writes it.
@@ -43,11 +43,13 @@ fn text_forms() {
     golden("mlp.txt", &plans::text::text(&samples::mlp().plan));
     golden("pair.txt", &plans::text::text(&samples::pair().plan));
     golden("zoo.txt", &plans::text::text(&zoo::zoo().plan));
+    golden("device.txt", &plans::text::text(&samples::device().plan));
 }
 
 #[test]
 fn dot_forms() {
     golden("pair.dot", &plans::dot::dot(&valid(samples::pair())));
+    golden("device.dot", &plans::dot::dot(&valid(samples::device())));
 }
 
 /// A plan whose names are all `name`.
@@ -112,10 +114,11 @@ fn names_stay_names() {
 #[test]
 fn any_plan_has_a_text_form() {
     let mut random = crate::random(5);
-    let original = postcard::to_stdvec(&samples::pair().plan).unwrap();
+    let originals = [samples::pair(), samples::device()]
+        .map(|sample| postcard::to_stdvec(&sample.plan).unwrap());
     let mut n_decoded = 0;
-    for _ in 0..3000 {
-        let mut bytes = original.clone();
+    for i in 0..3000 {
+        let mut bytes = originals[i % 2].clone();
         let at = random(bytes.len());
         bytes[at] = random(256) as u8;
         if let Ok(plan) = postcard::from_bytes::<plans::Plan>(&bytes) {

@@ -25,6 +25,7 @@ fn pictures_to_look_at() {
     for (name, plan) in [
         ("pair", valid(samples::pair())),
         ("zoo", valid(zoo::zoo())),
+        ("device", valid(samples::device())),
         ("networks", medium()),
         ("hostile", named(HOSTILE)),
     ] {
@@ -40,12 +41,17 @@ fn svg_form() {
 
 #[test]
 fn json_form() {
-    let text = json::json(&valid(samples::pair()));
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    golden(
-        "pair.json",
-        &(serde_json::to_string_pretty(&value).unwrap() + "\n"),
-    );
+    for (name, sample) in [
+        ("pair.json", samples::pair()),
+        ("device.json", samples::device()),
+    ] {
+        let text = json::json(&valid(sample));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        golden(
+            name,
+            &(serde_json::to_string_pretty(&value).unwrap() + "\n"),
+        );
+    }
 }
 
 #[test]

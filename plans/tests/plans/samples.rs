@@ -3,9 +3,10 @@
 use plans::spec::*;
 use plans::tape::{BinaryFn, Reg, Scalar, Tape, TapeOp, TapeStep, UnaryFn};
 use plans::{
-    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, DType, Device,
-    Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, Step, StepIndex,
-    Weight, WeightIndex,
+    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
+    DType, Device, Fingerprint, Image, ImageIndex, ImageKind, KernelIndex, KernelSpec, Launch,
+    Model, ModelIndex, Place, Plan, Port, Resources, Step, StepCode, StepIndex, Weight,
+    WeightIndex,
 };
 
 /// Row-major strides.
@@ -66,6 +67,7 @@ fn empty_plan() -> Plan {
             target: "cpu".into(),
             models: vec![],
             options: "level=2".into(),
+            cuda_driver: 0,
         },
         models: vec![],
         arenas: vec![],
@@ -80,10 +82,11 @@ fn empty_plan() -> Plan {
     }
 }
 
-/// A plan and the data of its weights.
+/// A plan, the data of its weights and the bytes of its images.
 pub(crate) struct Sample {
     pub(crate) plan: Plan,
     pub(crate) data: Vec<Vec<u8>>,
+    pub(crate) images: Vec<Vec<u8>>,
 }
 
 impl Sample {
@@ -91,6 +94,7 @@ impl Sample {
         Self {
             plan: empty_plan(),
             data: vec![],
+            images: vec![],
         }
     }
 
@@ -151,6 +155,37 @@ impl Sample {
     /// The model that is being built.
     fn model(&self) -> ModelIndex {
         ModelIndex(self.plan.models.len() as u32)
+    }
+
+    /// Device code of `functions`, as long as `bytes`.
+    pub(crate) fn image(
+        &mut self,
+        kind: ImageKind,
+        bytes: usize,
+        functions: &[&str],
+    ) -> ImageIndex {
+        let index = self.plan.images.len() as u32;
+        let data: Vec<u8> = (0..bytes).map(|i| (i * 7 + index as usize) as u8).collect();
+        let resources = |(n, function): (u32, &&str)| Resources {
+            function: (*function).into(),
+            registers: 40 + 8 * n,
+            spills: 0,
+            stack_bytes: 0,
+            shared_bytes: 1024 * n,
+        };
+        self.plan.images.push(Image {
+            kind,
+            offset: 0,
+            bytes: bytes as u64,
+            crc: crc32fast::hash(&data),
+            resources: match kind {
+                ImageKind::Cubin(_) => (0..).zip(functions).map(resources).collect(),
+                ImageKind::Ptx(_) => vec![],
+            },
+        });
+        self.images.push(data);
+        plans::file::place_images(&mut self.plan.images);
+        ImageIndex(index)
     }
 
     pub(crate) fn first_step(&self) -> u32 {
@@ -613,5 +648,82 @@ pub(crate) fn chain(n: u32, width: u64) -> Sample {
     let outputs = vec![port("y", DType::F32, &[width], y)];
     let blocks: Vec<u32> = (0..n).step_by(100).map(|i| (n - i).min(100)).collect();
     s.finish_model("chain", inputs, outputs, &blocks);
+    s
+}
+
+fn launch(function: &str, grid: [u32; 3]) -> Launch {
+    Launch {
+        function: function.into(),
+        grid,
+        block: [128, 1, 1],
+        cluster: [1; 3],
+        shared_bytes: 8192,
+        cooperative: false,
+        starts_early: true,
+    }
+}
+
+/// A linear layer on a GPU in two launches, with workspace and counters, a softmax of it on the
+/// host, and the copies between the two.
+pub(crate) fn device() -> Sample {
+    let mut s = Sample::new();
+    s.plan.fingerprint.target = "cuda:sm_90,sm_80".into();
+    s.plan.fingerprint.cuda_driver = 13000;
+    s.plan.warnings = vec!["model device: `/softmax_2` runs on the host".into()];
+    let io = s.arena(ArenaKind::Io, &[0]);
+    let scratch = s.arena(ArenaKind::Scratch, &[0]);
+    let counters = s.arena(ArenaKind::Counters, &[0]);
+    for arena in [io, scratch, counters] {
+        s.plan.arenas[arena.index()].device = Device::Cuda(0);
+    }
+    let host = s.arena(ArenaKind::Scratch, &[0]);
+    let x = s.buffer(io, "x", 2 * 64 * 4);
+    let y = s.buffer(io, "y", 2 * 8 * 4);
+    let z = s.buffer(scratch, "/logits", 2 * 8 * 4);
+    let partial = s.buffer(scratch, "workspace of step 0", 4096);
+    let arrived = s.buffer(counters, "counters of step 0", 8);
+    let (z_host, y_host) = (s.buffer(host, "/logits", 64), s.buffer(host, "y", 64));
+    let (w, b) = (s.weight(&[64, 8]), s.weight(&[8]));
+    let functions = ["contract", "contract_reduce"];
+    let images = vec![
+        s.image(ImageKind::Cubin(80), 300, &functions),
+        s.image(ImageKind::Cubin(90), 1000, &functions),
+        s.image(ImageKind::Ptx(90), 700, &functions),
+    ];
+    s.plan.codes.push(Code {
+        kernel: KernelIndex(0),
+        schedule: r#"{"tile":[16,8],"split_k":4}"#.into(),
+        images,
+        launches: vec![
+            launch(functions[0], [4, 2, 1]),
+            launch(functions[1], [1, 1, 1]),
+        ],
+        workspace: 4000,
+        counters: 8,
+        may_fault: false,
+    });
+    let gemm = s.step(
+        "Gemm+Relu",
+        linear(2, 64, 8, bias_relu()),
+        &[at(x), (w, 0), (b, 0), at(z)],
+    );
+    gemm.device = Device::Cuda(0);
+    gemm.code = Some(StepCode {
+        code: CodeIndex(0),
+        workspace: Some(partial),
+        counters: Some(arrived),
+    });
+    let transfer = || {
+        KernelSpec::Transfer(TransferSpec {
+            dtype: DType::F32,
+            len: 16,
+        })
+    };
+    s.step("Transfer", transfer(), &[at(z), at(z_host)]).device = Device::Cuda(0);
+    s.step("Softmax", softmax(2, 8), &[at(z_host), at(y_host)]);
+    s.step("Transfer", transfer(), &[at(y_host), at(y)]).device = Device::Cuda(0);
+    let inputs = vec![port("x", DType::F32, &[2, 64], x)];
+    let outputs = vec![port("y", DType::F32, &[2, 8], y)];
+    s.finish_model("device", inputs, outputs, &[2, 1, 1]);
     s
 }

@@ -5,29 +5,30 @@ use crate::{interleavings, random_plans, zoo};
 use plans::spec::Role;
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
 use plans::{
-    ArenaIndex, ArenaKind, BufferIndex, DType, Device, KernelIndex, KernelSpec, ModelIndex, Place,
-    Plan, PlanError, StepIndex, WeightIndex, validate,
+    ArenaIndex, ArenaKind, BufferIndex, DType, Device, KernelIndex, KernelSpec, Lengths,
+    ModelIndex, Place, Plan, PlanError, StepIndex, WeightIndex, validate,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-fn weights_len(plan: &Plan) -> u64 {
-    plans::file::weights_len(plan)
-}
-
 fn errors(plan: Plan) -> Vec<PlanError> {
-    let len = weights_len(&plan);
-    validate(plan, len).err().unwrap_or_default()
+    let lengths = Lengths::needed(&plan);
+    validate(plan, lengths).err().unwrap_or_default()
 }
 
 /// Checks that `change` makes a valid plan invalid, for the reason `code` at `place`.
 #[track_caller]
-fn refused(sample: fn() -> Sample, change: impl FnOnce(&mut Plan), code: Code, place: At) {
+pub(crate) fn refused(
+    sample: fn() -> Sample,
+    change: impl FnOnce(&mut Plan),
+    code: Code,
+    place: At,
+) {
     let mut plan = sample().plan;
-    let len = weights_len(&plan);
+    let lengths = Lengths::needed(&plan);
     change(&mut plan);
-    let errors = validate(plan, len).expect_err("the plan must be refused");
+    let errors = validate(plan, lengths).expect_err("the plan must be refused");
     assert!(
         errors.iter().any(|e| e.code == code && e.place == place),
         "expected {} at {place}, found {errors:#?}",
@@ -45,6 +46,7 @@ fn samples_are_valid() {
         samples::pair(),
         zoo::zoo(),
         samples::chain(5, 64),
+        samples::device(),
     ] {
         assert_eq!(errors(sample.plan), []);
     }
@@ -332,7 +334,7 @@ fn arguments() {
     );
     refused(
         samples::mlp,
-        |p| p.steps[0].device = Device::Cuda(0),
+        |p| p.arenas[1].device = Device::Cuda(0),
         Code::Owner,
         at,
     );

@@ -57,7 +57,7 @@ const arenaInfo = (tab) => {
   info.append(el("b", {}, size(a.sum_bytes)), " side by side");
 };
 document.querySelectorAll("#tabs button").forEach((b) => { b.onclick = () => showTab(b.dataset.tab); });
-$("arena").append(...plan.arenas.map((a, i) => el("option", { value: i }, "arena " + i + ": " + (a.kind === "io" ? "inputs, outputs" : "scratch") + (a.models.length === 1 ? " of " + cut(plan.models[a.models[0]].name, 20) : ""))));
+$("arena").append(...plan.arenas.map((a, i) => el("option", { value: i }, "arena " + i + ": " + ({ io: "inputs, outputs", scratch: "scratch", counters: "counters" })[a.kind] + " on " + a.device + (a.models.length === 1 ? " of " + cut(plan.models[a.models[0]].name, 20) : ""))));
 $("arena").onchange = () => showArena(Number($("arena").value));
 $("divider").addEventListener("pointerdown", (e) => {
   const divider = $("divider");

@@ -27,6 +27,10 @@ const showModels = () => {
 
 const facts = (pairs) => el("dl", {}, pairs.filter(Boolean).map(([k, v]) => [el("dt", {}, k), el("dd", {}, v)]));
 const heading = (text) => el("h2", {}, text);
+const codeText = (i) => [
+  heading("Device code " + i),
+  el("pre", {}, [...plan.codes[i].lines, "images: " + plan.codes[i].images.map((n) => plan.images[n].arch + ", " + size(plan.images[n].bytes)).join("; ")].join("\n")),
+];
 const detailsOfStep = (i) => {
   const s = plan.steps[i], k = plan.kernels[s.kernel];
   const bytes = s.bytes_read + s.bytes_written;
@@ -48,6 +52,8 @@ const detailsOfStep = (i) => {
       ["Operations", flop(s.flop)], ["Read", size(s.bytes_read)], ["Written", size(s.bytes_written)],
       bytes ? ["Operations a byte", (s.flop / bytes).toFixed(1)] : null,
       ["Device", s.device], ["Lane", String(s.lane)],
+      s.workspace === undefined ? null : ["Workspace", bufferLink(s.workspace)],
+      s.counters === undefined ? null : ["Counters", bufferLink(s.counters)],
       s.waits.length ? ["Waits for", s.waits.join(", ")] : null,
       blockOf[i] >= 0 ? ["Block", String(blockOf[i])] : null,
     ]),
@@ -62,6 +68,7 @@ const detailsOfStep = (i) => {
     outputs.length ? [heading("Read by"), flowList(outputs, "to")] : null,
     heading("Kernel " + s.kernel),
     el("pre", {}, [k.summary, ...k.spec].join("\n")),
+    s.code === undefined ? null : codeText(s.code),
   ];
 };
 const detailsOfBuffer = (i) => {
@@ -85,6 +92,7 @@ const detailsOfKernel = (i) => {
     el("div", { className: "by" }, badge(r.kernel.class), " kernel " + i),
     facts([["Operations", flop(r.flop)], ["Bytes", size(r.bytes)]]),
     heading("Spec"), el("pre", {}, r.kernel.spec.join("\n")),
+    (plan.codes || []).map((c, n) => (c.kernel === i ? codeText(n) : null)),
     heading(count(r.steps.length, "step")),
     el("ul", { className: "list" }, r.steps.slice(0, 200).map((s) => el("li", {}, stepLink(s), el("span", { className: "soft" }, plan.models[plan.steps[s].model].name)))),
   ];
@@ -109,7 +117,7 @@ const overview = () => {
     el("ul", { className: "list" }, plan.models.map((m, i) => el("li", {}, el("span", {}, el("span", { className: "swatch", style: { background: "var(--m" + (i % 8) + ")" } }), m.name), el("span", { className: "soft" }, m.n_nodes + " nodes → " + count(m.n_steps, "step"))))),
     heading("Memory"),
     plan.arenas.map((a, i) => el("div", {},
-      el("div", {}, go("arena " + i, () => { showArena(i); showTab("memory"); }), el("span", { className: "soft" }, " " + (a.kind === "io" ? "inputs and outputs" : "scratch") + (a.models.length > 1 ? ", " + a.models.length + " models in turns" : ""))),
+      el("div", {}, go("arena " + i, () => { showArena(i); showTab("memory"); }), el("span", { className: "soft" }, " " + ({ io: "inputs and outputs", scratch: "scratch", counters: "counters" })[a.kind] + " on " + a.device + (a.models.length > 1 ? ", " + a.models.length + " models in turns" : ""))),
       el("div", { className: "soft" }, size(a.planned_bytes) + " planned · " + size(a.live_bytes) + " at least · " + size(a.sum_bytes) + " side by side"),
       el("div", { className: "bar" }, el("div", { style: { width: a.planned_bytes / most * 100 + "%", background: "var(--accent)" } })))),
     el("div", { className: "soft" }, size(plan.weights_bytes) + " of weights in " + count(plan.weights.length, "tensor")),

@@ -41,12 +41,15 @@ for (const f of plan.flows) {
   if ("step" in f.from) flowsOut[f.from.step].push(f);
 }
 const users = plan.buffers.map(() => ({ writes: [], reads: [] }));
-plan.steps.forEach((s, i) => s.args.forEach((a) => {
-  if (a.buffer === undefined) return;
-  const u = users[a.buffer];
-  if (a.role !== "write" && !u.reads.includes(i)) u.reads.push(i);
-  if (a.role !== "read" && !u.writes.includes(i)) u.writes.push(i);
-}));
+plan.steps.forEach((s, i) => {
+  for (const b of [s.workspace, s.counters]) if (b !== undefined) { users[b].reads.push(i); users[b].writes.push(i); }
+  s.args.forEach((a) => {
+    if (a.buffer === undefined) return;
+    const u = users[a.buffer];
+    if (a.role !== "write" && !u.reads.includes(i)) u.reads.push(i);
+    if (a.role !== "read" && !u.writes.includes(i)) u.writes.push(i);
+  });
+});
 const blockOf = new Int32Array(plan.steps.length).fill(-1);
 plan.blocks.forEach((b, i) => blockOf.fill(i, b.first_step, b.first_step + b.n_steps));
 
@@ -56,7 +59,7 @@ let theme = {};
 const readTheme = () => {
   const style = getComputedStyle(document.documentElement);
   theme = {};
-  for (const name of ["bg", "panel", "card", "group", "port", "ink", "soft", "faint", "line", "strong", "edge", "accent", "accent-soft", "hit", "grid", "map", "row", "contract", "attention", "window", "movement", "recurrent", "library", "m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7"]) {
+  for (const name of ["bg", "panel", "card", "group", "port", "ink", "soft", "faint", "line", "strong", "edge", "accent", "accent-soft", "hit", "grid", "map", "row", "contract", "attention", "window", "movement", "recurrent", "library", "transfer", "m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7"]) {
     theme[name] = style.getPropertyValue("--" + name).trim();
   }
 };

@@ -78,6 +78,7 @@ const tables = {
     { title: "Operations", width: "112px", number: true, value: (r) => r.step.flop, text: (r) => flop(r.step.flop) },
     { title: "Read", width: "94px", number: true, value: (r) => r.step.bytes_read, text: (r) => size(r.step.bytes_read) },
     { title: "Written", width: "94px", number: true, value: (r) => r.step.bytes_written, text: (r) => size(r.step.bytes_written) },
+    { title: "Device", width: "84px", value: (r) => r.step.device },
     { title: "Lane", width: "64px", number: true, value: (r) => r.step.lane },
   ], stepRows, { chosenKey: (r) => isChosenStep(r.key), onChoose: (r) => choose({ step: r.key }, { reveal: true }) }),
   kernels: makeTable($("kernels"), [

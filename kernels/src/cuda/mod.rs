@@ -4,6 +4,8 @@
 //! gives the same source, so that its images can be cached and shared by models. Sources need no
 //! header and no library.
 
+#[cfg(feature = "nvrtc")]
+pub mod compile;
 mod prelude;
 mod source;
 mod tape;

@@ -3,16 +3,40 @@
 use crate::cpu::exec::{self, Binder, BoundWeight, Execute, Needs, Unsupported};
 use crate::cpu::level::Level;
 use crate::cpu::pool::{Pool, PoolError};
+use crate::cuda::{self, Bound, Context, Unavailable, is_on_device};
 use crate::error::{BindError, StepRef};
 use crate::load::Loaded;
 use crate::session::Session;
-use plans::{Device, KernelIndex, KernelSpec, Place, StepIndex, ValidPlan, WeightIndex};
+use plans::{KernelIndex, KernelSpec, Place, StepIndex, ValidPlan, WeightIndex};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier, OnceLock};
+
+/// What runs the steps that a plan has for a CUDA device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunOn {
+    /// The CUDA device of this number. It is an error if there is none, unless the plan has no such
+    /// steps.
+    Cuda(u16),
+    /// The host: every kernel has a meaning there too.
+    Cpu,
+    /// The first CUDA device if there is one, else the host; [`Engine::fallback`] says why.
+    Auto,
+}
+
+impl Default for RunOn {
+    /// The first CUDA device.
+    fn default() -> Self {
+        RunOn::Cuda(0)
+    }
+}
 
 /// How a plan is bound.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
+    /// What runs the steps that the plan has for a CUDA device.
+    pub device: RunOn,
+    /// How that device is used.
+    pub cuda: cuda::Options,
     /// Threads that run kernels; 0: as many as the process may use at once.
     pub threads: usize,
     /// The highest level of vector instructions to use; `None`: the best that there is.
@@ -23,8 +47,12 @@ pub struct Options {
 pub struct Engine {
     loaded: Arc<Loaded>,
     kernels: Vec<Box<dyn Execute>>,
-    /// The kernel of each step.
-    of_step: Vec<usize>,
+    /// The kernel of each step; none for steps on a CUDA device.
+    of_step: Vec<Option<usize>>,
+    /// What is on a CUDA device; none if all steps run on the host.
+    bound: Option<Bound>,
+    /// Why the host runs steps that are for a CUDA device.
+    fallback: Option<Unavailable>,
     needs: Needs,
     pool: Pool,
     level: Level,
@@ -34,12 +62,13 @@ pub struct Engine {
 type KernelKey = (KernelIndex, Vec<(usize, WeightIndex, u64)>);
 
 impl Engine {
-    /// Prepares every kernel of the plan: loops ordered, tapes compiled, weights packed. Steps
-    /// with the same kernel and weights share what was prepared.
+    /// Prepares every kernel of the plan: on the host loops ordered, tapes compiled, weights packed,
+    /// on a CUDA device images loaded, weights uploaded. Steps with the same kernel and weights
+    /// share what was prepared.
     ///
     /// # Errors
     ///
-    /// If a step is for another device, or there is no implementation of its kernel, or no room.
+    /// If there is no device for a step, or no implementation of its kernel, or no room.
     pub fn bind(loaded: Arc<Loaded>, options: &Options) -> Result<Self, BindError> {
         let n_threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -47,7 +76,8 @@ impl Engine {
         };
         let pool = started(n_threads).map_err(BindError::Threads)?;
         let level = options.level.map_or_else(Level::detect, Level::or_lower);
-        let (wanted, of_step) = wanted(&loaded)?;
+        let (context, fallback) = device(loaded.plan(), options)?;
+        let (wanted, of_step) = wanted(&loaded, context.is_some());
         let binder = Binder::new(level, pool.n_threads());
         let prepared: Vec<OnceLock<Result<Box<dyn Execute>, Unsupported>>> =
             wanted.iter().map(|_| OnceLock::new()).collect();
@@ -79,9 +109,15 @@ impl Engine {
             needs = needs.max(kernel.needs());
             kernels.push(kernel);
         }
+        let bound = match context {
+            Some(context) => Some(Bound::new(&loaded, &pool, context, options.cuda)?),
+            None => None,
+        };
         Ok(Self {
             kernels,
             of_step,
+            bound,
+            fallback,
             needs,
             pool,
             level,
@@ -118,17 +154,43 @@ impl Engine {
         self.level
     }
 
-    /// What computes a step, for people: `convolution`, or `plain` where nothing is tuned.
+    /// Whether some steps run on a CUDA device.
+    pub fn uses_cuda(&self) -> bool {
+        self.bound.is_some()
+    }
+
+    /// Why the host runs steps that the plan has for a CUDA device; `None` if it does not, or was
+    /// asked to.
+    pub fn fallback(&self) -> Option<&Unavailable> {
+        self.fallback.as_ref()
+    }
+
+    /// Bytes of device memory that weights take.
+    pub fn device_weight_bytes(&self) -> u64 {
+        self.bound.as_ref().map_or(0, Bound::weight_bytes)
+    }
+
+    /// What computes a step, for people: `convolution`, or `plain` where nothing is tuned; `cuda`
+    /// for device code.
     ///
     /// # Panics
     ///
     /// If the plan has no such step.
     pub fn implementation(&self, step: StepIndex) -> &'static str {
-        self.kernel(step).implementation()
+        match self.of_step[step.index()] {
+            Some(kernel) => self.kernels[kernel].implementation(),
+            None => "cuda",
+        }
     }
 
+    /// The kernel of a step on the host.
     pub(crate) fn kernel(&self, step: StepIndex) -> &dyn Execute {
-        self.kernels[self.of_step[step.index()]].as_ref()
+        let kernel = self.of_step[step.index()];
+        self.kernels[kernel.expect("only steps on the host are run there")].as_ref()
+    }
+
+    pub(crate) fn bound(&self) -> Option<&Bound> {
+        self.bound.as_ref()
     }
 
     pub(crate) fn needs(&self) -> Needs {
@@ -154,8 +216,30 @@ impl Wanted<'_> {
     }
 }
 
-/// The kernels that a plan needs, and which of them each step is.
-fn wanted(loaded: &Loaded) -> Result<(Vec<Wanted<'_>>, Vec<usize>), BindError> {
+/// The context that a plan's steps on a CUDA device run in, if they do; else why they don't, if
+/// nobody asked for that.
+fn device(
+    plan: &ValidPlan,
+    options: &Options,
+) -> Result<(Option<Arc<Context>>, Option<Unavailable>), BindError> {
+    let is_needed = plan.steps.iter().any(is_on_device);
+    let ordinal = match options.device {
+        RunOn::Cuda(n) => n,
+        RunOn::Auto => 0,
+        RunOn::Cpu => return Ok((None, None)),
+    };
+    if !is_needed {
+        return Ok((None, None));
+    }
+    match cuda::context(plan, ordinal, &options.cuda) {
+        Ok(context) => Ok((Some(context), None)),
+        Err(why) if options.device == RunOn::Auto => Ok((None, Some(why))),
+        Err(why) => Err(BindError::Unavailable(why)),
+    }
+}
+
+/// The kernels that a plan needs on the host, and which of them each step is.
+fn wanted(loaded: &Loaded, with_cuda: bool) -> (Vec<Wanted<'_>>, Vec<Option<usize>>) {
     let plan = loaded.plan();
     let section = loaded.weights_section();
     let mut known: BTreeMap<KernelKey, usize> = BTreeMap::new();
@@ -163,11 +247,9 @@ fn wanted(loaded: &Loaded) -> Result<(Vec<Wanted<'_>>, Vec<usize>), BindError> {
     let mut of_step = Vec::with_capacity(plan.steps.len());
     for (i, step) in plan.steps.iter().enumerate() {
         let index = StepIndex(i as u32);
-        if let Device::Cuda(n) = step.device {
-            return Err(BindError::Device {
-                step: StepRef::new(plan, index),
-                device: format!("cuda:{n}"),
-            });
+        if with_cuda && is_on_device(step) {
+            of_step.push(None);
+            continue;
         }
         let spec = &plan.kernels[step.kernel.index()];
         let packed = exec::packed_args(spec);
@@ -197,9 +279,9 @@ fn wanted(loaded: &Loaded) -> Result<(Vec<Wanted<'_>>, Vec<usize>), BindError> {
             });
             wanted.len() - 1
         });
-        of_step.push(kernel);
+        of_step.push(Some(kernel));
     }
-    Ok((wanted, of_step))
+    (wanted, of_step)
 }
 
 /// A pool whose threads have all begun: what threads allocate when they begin is not left to a run.
@@ -219,6 +301,7 @@ impl std::fmt::Debug for Engine {
             .field("kernels", &self.kernels.len())
             .field("threads", &self.n_threads())
             .field("level", &self.level)
+            .field("cuda", &self.bound.is_some())
             .finish_non_exhaustive()
     }
 }

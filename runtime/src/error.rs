@@ -2,8 +2,9 @@
 
 use crate::cpu::exec::Fault;
 use crate::cpu::pool::PoolError;
+use crate::cuda::{DriverError, Unavailable};
 use plans::file::FileError;
-use plans::{DType, PlanError, StepIndex, ValidPlan};
+use plans::{DType, ImageKind, PlanError, StepIndex, ValidPlan};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -102,13 +103,6 @@ impl fmt::Display for StepRef {
 /// Why a plan can't be run here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BindError {
-    /// A step is for a device that this engine does not drive.
-    Device {
-        /// The step.
-        step: StepRef,
-        /// The device, as plans name it.
-        device: String,
-    },
     /// There is no implementation of a step's kernel.
     Unsupported {
         /// The first step that uses the kernel.
@@ -128,17 +122,72 @@ pub enum BindError {
     },
     /// The pool of threads could not be made.
     Threads(PoolError),
+    /// There is no CUDA device for the plan's steps on one.
+    Unavailable(Unavailable),
+    /// The plan is for several CUDA devices; an engine drives one.
+    SeveralDevices {
+        /// The devices, as plans name them.
+        devices: Vec<String>,
+    },
+    /// A step's code was compiled for other devices.
+    NoImage {
+        /// The first step that uses the code.
+        step: StepRef,
+        /// Ten times the major number of the device's compute capability plus the minor one.
+        arch: u32,
+        /// What it was compiled for.
+        images: Vec<ImageKind>,
+    },
+    /// The driver refuses a step's code.
+    Image {
+        /// The first step that uses the code.
+        step: StepRef,
+        /// What the driver says.
+        error: DriverError,
+        /// What its compiler says; may be empty.
+        log: String,
+    },
+    /// A function of a step's code is missing, or not as the plan says.
+    Function {
+        /// The first step that uses the code.
+        step: StepRef,
+        /// The function.
+        function: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The driver refuses to launch or copy as a step asks.
+    Launch {
+        /// The step.
+        step: StepRef,
+        /// What it refuses.
+        what: String,
+        /// What it says.
+        error: DriverError,
+    },
+    /// The device has no room, or the host none that the device can reach.
+    DeviceMemory {
+        /// Bytes that were asked for.
+        bytes: u64,
+        /// What they are for.
+        what: String,
+        /// Bytes of the device that are free; 0 if the driver can't say.
+        free: u64,
+        /// Bytes that the device has.
+        total: u64,
+    },
+    /// The driver failed.
+    Cuda {
+        /// What could not be had.
+        what: String,
+        /// What the driver says.
+        error: DriverError,
+    },
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BindError::Device { step, device } => {
-                write!(
-                    f,
-                    "{step}: made for {device}, which this engine does not drive; compile for cpu"
-                )
-            }
             BindError::Unsupported { step, what } => {
                 write!(f, "{step}: the CPU has no kernel for {what}")
             }
@@ -150,11 +199,77 @@ impl fmt::Display for BindError {
             }
             BindError::OutOfMemory { bytes } => out_of_memory(f, *bytes),
             BindError::Threads(error) => error.fmt(f),
+            BindError::Unavailable(error) => error.fmt(f),
+            BindError::SeveralDevices { devices } => write!(
+                f,
+                "the plan is for {}; an engine drives one CUDA device",
+                devices.join(" and ")
+            ),
+            BindError::NoImage { step, arch, images } => {
+                let images: Vec<String> = images.iter().map(ImageKind::to_string).collect();
+                write!(
+                    f,
+                    "{step}: compiled for {}, and the device is sm_{arch}; compile for cuda:sm_{arch}",
+                    images.join(", ")
+                )
+            }
+            BindError::Image { step, error, log } => {
+                write!(f, "{step}: the driver refuses its code: {error}")?;
+                match log.as_str() {
+                    "" => Ok(()),
+                    log => write!(f, "\n{log}"),
+                }
+            }
+            BindError::Function {
+                step,
+                function,
+                what,
+            } => write!(f, "{step}: its function `{function}`: {what}"),
+            BindError::Launch { step, what, error } => write!(f, "{step}: {what}: {error}"),
+            BindError::DeviceMemory {
+                bytes,
+                what,
+                free,
+                total,
+            } => write!(
+                f,
+                "there is no room for {bytes} bytes for {what}: {free} of the device's {total} are free"
+            ),
+            BindError::Cuda { what, error } => write!(f, "{what}: {error}"),
         }
     }
 }
 
 impl std::error::Error for BindError {}
+
+impl BindError {
+    /// What the user can do, where that is known.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            BindError::Unavailable(error) => Some(error.help()),
+            BindError::NoImage { .. } => Some("compile for the device that is there"),
+            BindError::Image { .. } => {
+                Some("compile the models again, or install a newer driver")
+            }
+            BindError::DeviceMemory { .. } => {
+                Some("free memory of the device (`nvidia-smi` lists who uses it), or use another one")
+            }
+            BindError::Cuda { error, .. } if error.is_sticky() => Some(BROKEN_CONTEXT),
+            BindError::SeveralDevices { .. } => Some("compile for one device"),
+            BindError::Unsupported { .. }
+            | BindError::Defect { .. }
+            | BindError::OutOfMemory { .. }
+            | BindError::Threads(_)
+            | BindError::Function { .. }
+            | BindError::Launch { .. }
+            | BindError::Cuda { .. } => None,
+        }
+    }
+}
+
+/// What to do when a context is broken.
+const BROKEN_CONTEXT: &str =
+    "drop every engine of the device and bind again; if others in the process use the device, restart it";
 
 /// Why a run failed. The session can be used again; outputs of the run are not to be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -168,6 +283,57 @@ pub enum RunError {
         /// What went wrong.
         fault: Fault,
     },
+    /// The device failed.
+    Device {
+        /// The model that was run.
+        model: String,
+        /// What was being done.
+        during: During,
+        /// What the driver says.
+        error: DriverError,
+    },
+    /// The device failed before, in a way after which the engine can do no more: it must be dropped,
+    /// and all engines that share its context.
+    Lost {
+        /// What the driver said.
+        error: DriverError,
+    },
+    /// What a lazy engine left undone can't be done.
+    Bind(BindError),
+}
+
+/// What a device was doing when it failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum During {
+    /// Copying inputs.
+    Inputs,
+    /// Copying outputs.
+    Outputs,
+    /// Some or all of these steps.
+    Steps {
+        /// The first.
+        first: StepRef,
+        /// The last; it may be the same.
+        last: StepRef,
+    },
+    /// Nothing that is known.
+    Waiting,
+}
+
+impl RunError {
+    /// What the user can do, where that is known.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            RunError::Device {
+                during: During::Steps { first, last },
+                ..
+            } if first != last => Some("bind with `step_by_step` to see which step it is"),
+            RunError::Device { error, .. } if error.is_sticky() => Some(BROKEN_CONTEXT),
+            RunError::Lost { .. } => Some(BROKEN_CONTEXT),
+            RunError::Bind(error) => error.help(),
+            RunError::Model(_) | RunError::Step { .. } | RunError::Device { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for RunError {
@@ -175,6 +341,25 @@ impl fmt::Display for RunError {
         match self {
             RunError::Model(error) => error.fmt(f),
             RunError::Step { step, fault } => write!(f, "{step}: {fault}"),
+            RunError::Device {
+                model,
+                during,
+                error,
+            } => match during {
+                During::Inputs => write!(f, "model {model}, copying its inputs: {error}"),
+                During::Outputs => write!(f, "model {model}, copying its outputs: {error}"),
+                During::Waiting => write!(f, "model {model}: {error}"),
+                During::Steps { first, last } if first == last => write!(f, "{first}: {error}"),
+                During::Steps { first, last } => write!(
+                    f,
+                    "model {model}, one of the steps {} ({}) to {} ({}): {error}",
+                    first.step.0, first.label, last.step.0, last.label
+                ),
+            },
+            RunError::Lost { error } => {
+                write!(f, "the device was lost by an earlier error: {error}")
+            }
+            RunError::Bind(error) => error.fmt(f),
         }
     }
 }
@@ -224,6 +409,24 @@ pub enum PortError {
         /// The dimensions that came.
         found: Vec<u64>,
     },
+    /// It is in the memory of another device than asked.
+    Memory {
+        /// The model.
+        model: String,
+        /// The input or output.
+        port: String,
+        /// Where it was looked for.
+        asked: String,
+    },
+    /// Data of other strides than a row-major tensor without gaps.
+    Strides {
+        /// The model.
+        model: String,
+        /// The input.
+        port: String,
+        /// The strides that came, in elements.
+        found: Vec<i64>,
+    },
     /// Another number of bytes than type and dimensions take.
     Bytes {
         /// The model.
@@ -270,6 +473,13 @@ impl fmt::Display for PortError {
             } => write!(
                 f,
                 "input {port} of model {model} has dimensions {expected:?}, not {found:?}"
+            ),
+            PortError::Memory { model, port, asked } => {
+                write!(f, "{port} of model {model} is not in {asked}")
+            }
+            PortError::Strides { model, port, found } => write!(
+                f,
+                "input {port} of model {model} takes a row-major tensor, not one with strides {found:?}"
             ),
             PortError::Bytes {
                 model,

@@ -1,8 +1,9 @@
 //! The engine of dlirc: loads a plan, checks it, runs it.
 //!
 //! A plan file is loaded and validated once ([`Loaded`]), bound to a machine once ([`Engine`]:
-//! kernels chosen, weights packed), and run by any number of [`Session`]s, each with memory of its
-//! own. Once a session exists, running it allocates nothing.
+//! kernels chosen, weights packed or uploaded), and run by any number of [`Session`]s, each with
+//! memory of its own. Once a session exists, running it allocates nothing. Steps for a CUDA device
+//! run on one ([`cuda`]), or on the CPU ([`RunOn`]).
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,16 +21,18 @@
 //! ```
 
 pub mod cpu;
+pub mod cuda;
 pub mod device;
 pub mod engine;
 pub mod error;
 pub mod load;
 mod memory;
 pub mod session;
+pub mod timeline;
 pub mod trace;
 
 pub use cpu::exec::Fault;
-pub use engine::{Engine, Options};
-pub use error::{BindError, LoadError, PortError, RunError, StepRef};
+pub use engine::{Engine, Options, RunOn};
+pub use error::{BindError, During, LoadError, PortError, RunError, StepRef};
 pub use load::Loaded;
 pub use session::Session;

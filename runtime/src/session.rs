@@ -1,10 +1,12 @@
 //! Running a bound plan.
 
 use crate::cpu::exec::{Cx, FaultFlag, Needs};
+use crate::cuda::{DevicePtr, DeviceSession, Io, OnHost, PinnedMemory, is_on_device};
 use crate::device::{Device, replay};
 use crate::engine::Engine;
 use crate::error::{BindError, PortError, RunError, StepRef};
 use crate::memory::{ALIGN, AlignedBytes};
+use crate::timeline::{Span, Work};
 use plans::{DType, Model, ModelIndex, Place, Port, StepIndex, ValidPlan};
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,23 +17,58 @@ use std::time::{Duration, Instant};
 /// Inputs and outputs stay between runs. Sessions of one engine may run at the same time; while
 /// one has the engine's threads, the others run on the thread that called them.
 pub struct Session {
+    /// What is on a CUDA device, if the engine uses one. Dropped first: it waits for what still runs.
+    device: Option<Box<DeviceSession>>,
     engine: Arc<Engine>,
-    arenas: Vec<AlignedBytes>,
+    /// Of each arena the memory on the host; of those on a CUDA device nothing.
+    arenas: Vec<HostMemory>,
     shared: AlignedBytes,
     workers: AlignedBytes,
     worker_stride: usize,
-    /// The arguments of all steps; those of step `i` are `first_arg[i]..first_arg[i + 1]`.
+    /// The arguments of all steps on the host; those of step `i` are
+    /// `first_arg[i]..first_arg[i + 1]`.
     args: Vec<*mut u8>,
     first_arg: Vec<usize>,
     fault: FaultFlag,
 }
 
-// SAFETY: the pointers in `args` are to the session's arenas and to weights that the engine keeps
-// alive and nobody writes; they are followed only by a run, which borrows the session mutably.
+// SAFETY: the pointers in `args` are to the session's arenas on the host and to weights that the
+// engine keeps alive and nobody writes; they are followed only by a run, which borrows the session
+// mutably.
 unsafe impl Send for Session {}
 
 // SAFETY: as above; through a shared reference nothing but inputs and outputs can be read.
 unsafe impl Sync for Session {}
+
+/// Memory of the host.
+enum HostMemory {
+    Paged(AlignedBytes),
+    /// Within reach of a CUDA device.
+    Pinned(PinnedMemory),
+}
+
+impl HostMemory {
+    fn as_ptr(&self) -> *mut u8 {
+        match self {
+            HostMemory::Paged(memory) => memory.as_ptr(),
+            HostMemory::Pinned(memory) => memory.as_ptr(),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            HostMemory::Paged(memory) => memory.as_slice(),
+            HostMemory::Pinned(memory) => memory.as_slice(),
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            HostMemory::Paged(memory) => memory.as_mut_slice(),
+            HostMemory::Pinned(memory) => memory.as_mut_slice(),
+        }
+    }
+}
 
 /// Bytes, or an error if they can't be had.
 fn allocate(bytes: u64) -> Result<AlignedBytes, BindError> {
@@ -44,11 +81,16 @@ fn allocate(bytes: u64) -> Result<AlignedBytes, BindError> {
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, BindError> {
         let plan = engine.plan();
-        let arenas = plan
-            .arenas
-            .iter()
-            .map(|arena| allocate(arena.bytes))
-            .collect::<Result<Vec<_>, _>>()?;
+        let arenas = plan.arenas.iter().map(|arena| {
+            Ok(match engine.bound() {
+                None => HostMemory::Paged(allocate(arena.bytes)?),
+                Some(_) if arena.device != plans::Device::Cpu || arena.bytes == 0 => {
+                    HostMemory::Paged(allocate(0)?)
+                }
+                Some(bound) => HostMemory::Pinned(bound.pinned(arena.bytes, "arenas on the host")?),
+            })
+        });
+        let arenas = arenas.collect::<Result<Vec<_>, BindError>>()?;
         let Needs { shared, worker } = engine.needs();
         let worker_stride = worker.next_multiple_of(ALIGN);
         let all_workers = (worker_stride as u64).saturating_mul(engine.n_threads() as u64);
@@ -56,7 +98,9 @@ impl Session {
         let mut args = vec![];
         let mut first_arg = vec![0];
         for step in &plan.steps {
-            args.extend(step.args.iter().map(|arg| match arg.place {
+            let on_host = engine.bound().is_none() || !is_on_device(step);
+            let step_args = step.args.iter().filter(|_| on_host);
+            args.extend(step_args.map(|arg| match arg.place {
                 Place::Buffer(b) => {
                     let buffer = &plan.buffers[b.index()];
                     let offset = (buffer.offset + arg.offset) as usize;
@@ -70,7 +114,15 @@ impl Session {
             }));
             first_arg.push(args.len());
         }
+        let device = match engine.bound() {
+            Some(_) => {
+                let host_arenas = arenas.iter().map(HostMemory::as_ptr).collect();
+                Some(Box::new(DeviceSession::new(&engine, host_arenas)?))
+            }
+            None => None,
+        };
         Ok(Self {
+            device,
             arenas,
             shared: allocate(shared as u64)?,
             workers: allocate(all_workers)?,
@@ -132,8 +184,12 @@ impl Session {
     ///
     /// If there is no such model or input.
     pub fn input_mut(&mut self, model: ModelIndex, n: usize) -> Result<&mut [u8], PortError> {
-        let port = port(self.of(model)?, "input", n)?;
-        let (arena, range) = self.place(port);
+        let (arena, range) = self.place(port(self.of(model)?, "input", n)?);
+        if let Some(device) = &mut self.device
+            && let Some(staging) = device.staging_mut(model, n)
+        {
+            return Ok(staging);
+        }
         Ok(&mut self.arenas[arena].as_mut_slice()[range])
     }
 
@@ -144,7 +200,8 @@ impl Session {
     /// If there is no such model or input.
     pub fn input(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
         let (arena, range) = self.place(port(self.of(model)?, "input", n)?);
-        Ok(&self.arenas[arena].as_slice()[range])
+        let staging = self.device.as_ref().and_then(|d| d.staging(model, n, true));
+        Ok(staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[range]))
     }
 
     /// The data of output `n` of a model, as the last run of the model left it; zeros before.
@@ -154,7 +211,8 @@ impl Session {
     /// If there is no such model or output.
     pub fn output(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
         let (arena, range) = self.place(port(self.of(model)?, "output", n)?);
-        Ok(&self.arenas[arena].as_slice()[range])
+        let staging = self.device.as_ref().and_then(|d| d.staging(model, n, false));
+        Ok(staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[range]))
     }
 
     /// Which input of a model is called `name`.
@@ -225,12 +283,21 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If there is no such model, or a step fails.
+    /// If there is no such model, or a step or the device fails.
     pub fn run(&mut self, model: ModelIndex) -> Result<(), RunError> {
+        if self.device.is_some() {
+            return self.on_device(model, |device, engine, on_host| {
+                device.run(engine, model, Io::Host, false, on_host)
+            })
+            .map(|_| ());
+        }
         self.replay(model, None)
     }
 
-    /// As [`Session::run`]; `observe` is called after each step with the time that it took.
+    /// As [`Session::run`]; `observe` is called for each step with the time that it took.
+    ///
+    /// Steps on a CUDA device are timed by the device, with each waiting for the ones that it depends
+    /// on to end, and `observe` is called when all are done; the first such run of a model allocates.
     ///
     /// # Errors
     ///
@@ -240,7 +307,206 @@ impl Session {
         model: ModelIndex,
         observe: &mut dyn FnMut(StepIndex, Duration),
     ) -> Result<(), RunError> {
-        self.replay(model, Some(observe))
+        if self.device.is_none() {
+            return self.replay(model, Some(observe));
+        }
+        for span in self.run_spans(model)? {
+            if let Work::Step(step) = span.work {
+                observe(step, span.duration);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a model once and says when each of its steps ran, in the order of the plan;
+    /// [`chrome_trace`](crate::timeline::chrome_trace) draws that. Times are taken as
+    /// [`Session::run_observed`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::run`].
+    pub fn run_spans(&mut self, model: ModelIndex) -> Result<Vec<Span>, RunError> {
+        if self.device.is_some() {
+            return self.on_device(model, |device, engine, on_host| {
+                device.run_spans(engine, model, on_host)
+            });
+        }
+        let began = Instant::now();
+        let mut spans = vec![];
+        self.replay(
+            model,
+            Some(&mut |step, duration| {
+                spans.push(Span {
+                    work: Work::Step(step),
+                    start: began.elapsed().saturating_sub(duration),
+                    duration,
+                });
+            }),
+        )?;
+        Ok(spans)
+    }
+
+    /// Runs a model once with its inputs as they lie on the device, and leaves its outputs there:
+    /// nothing is copied to or from [`Session::input_mut`] and [`Session::output`]. Waits for the
+    /// end. On the host, this is [`Session::run`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::run`].
+    pub fn run_on_device(&mut self, model: ModelIndex) -> Result<(), RunError> {
+        if self.device.is_none() {
+            return self.run(model);
+        }
+        self.on_device(model, |device, engine, on_host| {
+            device.run(engine, model, Io::Device, false, on_host)
+        })
+        .map(|_| ())
+    }
+
+    /// As [`Session::run_on_device`]; gives the time from the start of the model's first step to the
+    /// end of its last, as the device measures it; on the host, the time of the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::run`].
+    pub fn run_on_device_timed(&mut self, model: ModelIndex) -> Result<Duration, RunError> {
+        let began = Instant::now();
+        if self.device.is_none() {
+            self.run(model)?;
+            return Ok(began.elapsed());
+        }
+        let time = self.on_device(model, |device, engine, on_host| {
+            device.run(engine, model, Io::Device, true, on_host)
+        })?;
+        Ok(time.unwrap_or_default())
+    }
+
+    /// Copies the inputs of a model to the device, for [`Session::run_on_device`]. Nothing is done
+    /// for those that lie on the host anyway.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model, or the device fails.
+    pub fn upload_inputs(&mut self, model: ModelIndex) -> Result<(), RunError> {
+        self.of(model).map_err(RunError::Model)?;
+        match &mut self.device {
+            Some(device) => device.copy_ports(&self.engine, model, true),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies the outputs of a model from the device, after [`Session::run_on_device`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model, or the device fails.
+    pub fn download_outputs(&mut self, model: ModelIndex) -> Result<(), RunError> {
+        self.of(model).map_err(RunError::Model)?;
+        match &mut self.device {
+            Some(device) => device.copy_ports(&self.engine, model, false),
+            None => Ok(()),
+        }
+    }
+
+    /// Where input `n` of a model lies on the device: the same place for the life of the session.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model or input, or it lies on the host.
+    pub fn device_input(&self, model: ModelIndex, n: usize) -> Result<DevicePtr, PortError> {
+        self.device_ptr(model, "input", n)
+    }
+
+    /// Where output `n` of a model lies on the device: the same place for the life of the session.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model or output, or it lies on the host.
+    pub fn device_output(&self, model: ModelIndex, n: usize) -> Result<DevicePtr, PortError> {
+        self.device_ptr(model, "output", n)
+    }
+
+    fn device_ptr(
+        &self,
+        model: ModelIndex,
+        kind: &'static str,
+        n: usize,
+    ) -> Result<DevicePtr, PortError> {
+        let of = self.of(model)?;
+        let port = port(of, kind, n)?;
+        let device = self.device.as_ref();
+        device
+            .and_then(|d| d.device_ptr(self.plan(), port))
+            .ok_or_else(|| PortError::Memory {
+                model: of.name.clone(),
+                port: port.name.clone(),
+                asked: "the memory of a CUDA device".to_owned(),
+            })
+    }
+
+    /// Copies input `n` of a model from elsewhere on its device, for [`Session::run_on_device`].
+    ///
+    /// # Safety
+    /// `from` is memory of the device on which the input lies, that the engine's context can read, at
+    /// least as large as the input; what writes it has been waited for, and nobody writes it during
+    /// the call.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model or input, it lies on the host, or the device fails.
+    pub unsafe fn copy_device_input(
+        &mut self,
+        model: ModelIndex,
+        n: usize,
+        from: DevicePtr,
+    ) -> Result<(), RunError> {
+        let to = self.device_input(model, n).map_err(RunError::Model)?;
+        let of = self.of(model).map_err(RunError::Model)?;
+        if from.device != to.device || from.bytes != to.bytes {
+            return Err(RunError::Model(PortError::Bytes {
+                model: of.name.clone(),
+                port: of.inputs[n].name.clone(),
+                expected: to.bytes,
+                found: if from.device == to.device {
+                    from.bytes
+                } else {
+                    0
+                },
+            }));
+        }
+        match &mut self.device {
+            // SAFETY: as the caller says.
+            Some(device) => unsafe {
+                device.copy_input(self.engine.plan(), model, to, from.address)
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of device memory that the session takes, beside the weights that all sessions share.
+    pub fn device_bytes(&self) -> u64 {
+        self.device.as_ref().map_or(0, |d| d.device_bytes())
+    }
+
+    /// Lets the device run a model, with a way to run steps on the host.
+    fn on_device<T>(
+        &mut self,
+        model: ModelIndex,
+        run: impl FnOnce(&mut DeviceSession, &Engine, OnHost<'_>) -> Result<T, RunError>,
+    ) -> Result<T, RunError> {
+        self.of(model).map_err(RunError::Model)?;
+        let engine = Arc::clone(&self.engine);
+        let mut device = self.device.take();
+        let result = match device.as_deref_mut() {
+            Some(device) => run(device, &engine, &mut |step| {
+                // SAFETY: the session is borrowed mutably, and what runs on the device was waited
+                // for.
+                unsafe { self.run_step(step) }
+            }),
+            None => Err(RunError::Model(self.no_model(model.0))),
+        };
+        self.device = device;
+        result
     }
 
     fn replay(

@@ -18,7 +18,7 @@ use plan::Tensor;
 use plans::file::FileError;
 use plans::spec::{KernelSpec, MapInput, MapSpec, Operand};
 use plans::tape::{BinaryFn, Reg, TapeOp, TapeStep};
-use plans::{DType, Device, ModelIndex, Plan, Tape};
+use plans::{DType, ModelIndex, Plan, Tape};
 use std::sync::Arc;
 
 const N: usize = 100_000;
@@ -160,20 +160,6 @@ fn a_plan_that_makes_no_sense_is_refused_whole() {
         panic!("{error}");
     };
     assert!(!errors.is_empty());
-}
-
-#[test]
-fn a_step_for_another_device_is_refused_by_name() {
-    let (mut plan, weights) = addition();
-    for arena in &mut plan.arenas {
-        arena.device = Device::Cuda(0);
-    }
-    plan.steps[0].device = Device::Cuda(0);
-    let loaded = Loaded::from_parts(plan, &weights).unwrap();
-    let error = Engine::bind(Arc::new(loaded), &Options::default()).unwrap_err();
-    assert!(matches!(error, BindError::Device { .. }));
-    let text = error.to_string();
-    assert!(text.contains("step 0 (Tested), nodes node") && text.contains("cuda:0"));
 }
 
 #[test]

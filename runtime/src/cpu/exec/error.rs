@@ -14,6 +14,8 @@ pub enum Fault {
     IndexOutOfRange,
     /// A thread panicked: a defect of the runtime. The results are not to be used.
     TaskPanicked,
+    /// Device code says that something went wrong, by a number that this version does not know.
+    Unknown(u32),
 }
 
 impl fmt::Display for Fault {
@@ -21,6 +23,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::IndexOutOfRange => f.write_str("an index is out of range"),
             Fault::TaskPanicked => f.write_str("a thread of the kernel panicked"),
+            Fault::Unknown(number) => write!(f, "device code reports fault {number}"),
         }
     }
 }
@@ -33,7 +36,7 @@ impl FaultFlag {
     pub(crate) fn raise(&self, fault: Fault) {
         let number = match fault {
             Fault::IndexOutOfRange => 1,
-            Fault::TaskPanicked => 2,
+            Fault::TaskPanicked | Fault::Unknown(_) => 2,
         };
         self.0.fetch_max(number, Ordering::Relaxed);
     }

@@ -1,0 +1,134 @@
+//! Memory of the device, and of the host where the device can reach it.
+
+use super::context::Context;
+use super::driver::{DriverError, call};
+use cudarc::driver::sys;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Memory of the device.
+pub(crate) struct DeviceMemory {
+    context: Arc<Context>,
+    address: sys::CUdeviceptr,
+    bytes: u64,
+}
+
+impl DeviceMemory {
+    /// So many bytes, at least one, aligned to 256.
+    pub(crate) fn new(context: &Arc<Context>, bytes: u64) -> Result<Self, DriverError> {
+        let current = context.enter()?;
+        let mut address = 0;
+        let size = usize::try_from(bytes.max(1)).unwrap_or(usize::MAX);
+        // SAFETY: it writes an address; the context is current.
+        current.keep(unsafe { call!(current.driver(), cuMemAlloc_v2(&raw mut address, size)) })?;
+        Ok(Self {
+            context: Arc::clone(context),
+            address,
+            bytes,
+        })
+    }
+
+    /// Where it starts.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        self.context.release(|driver| {
+            // SAFETY: allocated in `new`; whoever uses it in a stream waits before letting go.
+            let _ = unsafe { call!(driver, cuMemFree_v2(self.address)) };
+        });
+    }
+}
+
+/// Zeroed host memory that the device can copy to and from while the host goes on, and that kernels
+/// can write to. Aligned to a page.
+pub(crate) struct PinnedMemory {
+    context: Arc<Context>,
+    at: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: the memory belongs to the value, like that of a `Vec<u8>`.
+unsafe impl Send for PinnedMemory {}
+// SAFETY: shared references give access to nothing but a pointer and bytes to read.
+unsafe impl Sync for PinnedMemory {}
+
+impl PinnedMemory {
+    /// So many bytes.
+    pub(crate) fn new(context: &Arc<Context>, bytes: u64) -> Result<Self, DriverError> {
+        let mut memory = Self::unzeroed(context, bytes)?;
+        memory.as_mut_slice().fill(0);
+        Ok(memory)
+    }
+
+    /// As [`PinnedMemory::new`]; what the bytes are is open.
+    pub(crate) fn unzeroed(context: &Arc<Context>, bytes: u64) -> Result<Self, DriverError> {
+        let current = context.enter()?;
+        let mut at: *mut c_void = std::ptr::null_mut();
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+        // SAFETY: it writes an address; the context is current.
+        current.keep(unsafe {
+            call!(
+                current.driver(),
+                cuMemHostAlloc(&raw mut at, bytes.max(1), flags)
+            )
+        })?;
+        Ok(Self {
+            context: Arc::clone(context),
+            at: at.cast(),
+            bytes,
+        })
+    }
+
+    /// The first byte. Writing through it is up to who owns the value.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.at
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: so many bytes were allocated, and the driver hands out memory that the system has
+        // filled. While the device writes to them, the session that owns them is borrowed mutably.
+        unsafe { std::slice::from_raw_parts(self.at, self.bytes) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the reference is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.bytes) }
+    }
+
+    /// Where kernels find it.
+    pub(crate) fn device_address(&self) -> Result<u64, DriverError> {
+        let current = self.context.enter()?;
+        let mut address = 0;
+        // SAFETY: the memory was allocated to be mapped.
+        current.keep(unsafe {
+            call!(
+                current.driver(),
+                cuMemHostGetDevicePointer_v2(&raw mut address, self.at.cast(), 0)
+            )
+        })?;
+        Ok(address)
+    }
+}
+
+impl Drop for PinnedMemory {
+    fn drop(&mut self) {
+        self.context.release(|driver| {
+            // SAFETY: allocated in `unzeroed`; whoever uses it in a stream waits before letting go.
+            let _ = unsafe { call!(driver, cuMemFreeHost(self.at.cast())) };
+        });
+    }
+}

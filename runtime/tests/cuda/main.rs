@@ -1,0 +1,11 @@
+//! Plans on a CUDA device: on each that there is, and on a driver that only takes notes.
+#![allow(clippy::unwrap_used, reason = "what panics fails the test")]
+#![allow(
+    clippy::print_stdout,
+    reason = "tests say what they skip, children what they found"
+)]
+
+mod child;
+mod device;
+mod plans;
+

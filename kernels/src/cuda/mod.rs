@@ -6,6 +6,8 @@
 
 #[cfg(feature = "nvrtc")]
 pub mod compile;
+mod dims;
+pub mod map;
 mod prelude;
 mod source;
 mod tape;
@@ -88,9 +90,13 @@ impl std::error::Error for Refused {}
 /// # Errors
 ///
 /// If the class has no generator for what the spec asks; the kernel then runs on the host.
-pub fn generate(spec: &KernelSpec, _target: &Target) -> Result<Generated, Refused> {
-    Err(Refused(format!(
-        "{} kernels have no device code",
-        spec.class()
-    )))
+pub fn generate(spec: &KernelSpec, target: &Target) -> Result<Generated, Refused> {
+    match spec {
+        KernelSpec::Map(s) => map::generate(s, target),
+        KernelSpec::Transfer(s) => map::generate(&s.as_map(), target),
+        _ => Err(Refused(format!(
+            "{} kernels have no device code",
+            spec.class()
+        ))),
+    }
 }

@@ -3,6 +3,7 @@
 
 // part: always
 #pragma nv_diag_suppress 177
+#pragma nv_diag_suppress 550
 #define DEVICE static __device__ __forceinline__
 #define FAULT_POSITION 1u
 #ifdef __CUDACC_RTC__
@@ -343,3 +344,51 @@ SHIFTS(int, unsigned, 32)
 SHIFTS(unsigned, unsigned, 32)
 SHIFTS(long long, unsigned long long, 64)
 SHIFTS(unsigned long long, unsigned long long, 64)
+
+// part: Vector load_vector store_vector load_head store_head is_aligned
+// Elements that lie side by side. Accessed at once where `aligned` says that their address is a
+// multiple of their size, one by one elsewhere; heads access the first `n` elements only.
+template <class T, int n> struct alignas(sizeof(T) * n) Vector {
+    T at[n];
+};
+template <int bytes> DEVICE bool is_aligned(const void* p) { return (size_t)p % bytes == 0; }
+template <int n, class T> DEVICE Vector<T, n> load_vector(const T* p, bool aligned) {
+    if (aligned) return *(const Vector<T, n>*)p;
+    Vector<T, n> v;
+#pragma unroll
+    for (int j = 0; j < n; j++) v.at[j] = p[j];
+    return v;
+}
+template <int n, class T> DEVICE void store_vector(T* p, const Vector<T, n>& v, bool aligned) {
+    if (aligned) {
+        *(Vector<T, n>*)p = v;
+    } else {
+#pragma unroll
+        for (int j = 0; j < n; j++) p[j] = v.at[j];
+    }
+}
+template <int n, class T> DEVICE Vector<T, n> load_head(const T* p, unsigned long long size, bool aligned) {
+    if (size >= n) return load_vector<n>(p, aligned);
+    Vector<T, n> v;
+#pragma unroll
+    for (int j = 0; j < n; j++) v.at[j] = j < size ? p[j] : T();
+    return v;
+}
+template <int n, class T> DEVICE void store_head(T* p, const Vector<T, n>& v, unsigned long long size, bool aligned) {
+    if (size >= n) {
+        store_vector(p, v, aligned);
+    } else {
+#pragma unroll
+        for (int j = 0; j < n; j++) if (j < size) p[j] = v.at[j];
+    }
+}
+
+// part: picked
+// The position that data gives for an extent; negative ones count from the end. One out of range is
+// a fault, and the first is taken instead.
+DEVICE long long picked(long long position, long long extent, unsigned* fault) {
+    if (position < 0) position += extent;
+    if (position >= 0 && position < extent) return position;
+    *fault = FAULT_POSITION;
+    return 0;
+}

@@ -17,23 +17,21 @@ pub(super) struct Extras {
     pub(super) may_fault: bool,
 }
 
-/// A function whose parameters are the kernel's arguments, `a0` and so on, and the extras that there
-/// are. `threads` is what a launch gives a block, `min_blocks` how many blocks a multiprocessor
-/// should be able to hold (0: as it comes).
-pub(super) fn function(
-    name: &str,
-    args: &[ArgSpec],
-    extras: Extras,
-    threads: u32,
-    min_blocks: u32,
-    body: &str,
-) -> String {
+/// The parameters of a kernel's functions: its arguments, `a0` and so on, and the extras that there
+/// are.
+pub(super) fn parameters(args: &[ArgSpec], extras: Extras) -> String {
     let mut parameters: Vec<String> = args
         .iter()
         .enumerate()
         .map(|(n, arg)| {
-            let constant = if arg.role == Role::Read { "const " } else { "" };
-            format!("{constant}{}* a{n}", c_type(arg.dtype))
+            let ctype = c_type(arg.dtype);
+            // Inputs are not said to be apart: they would then be read through a cache that does not
+            // see what launches before this one still write.
+            match arg.role {
+                Role::Read => format!("const {ctype}* a{n}"),
+                Role::Write => format!("{ctype}* __restrict__ a{n}"),
+                Role::Update => format!("{ctype}* a{n}"),
+            }
         })
         .collect();
     if extras.workspace > 0 {
@@ -45,13 +43,27 @@ pub(super) fn function(
     if extras.may_fault {
         parameters.push("unsigned* fault".to_owned());
     }
+    parameters.join(", ")
+}
+
+/// A function whose parameters are the kernel's arguments, `a0` and so on, and the extras that there
+/// are. `threads` is what a launch gives a block, `min_blocks` how many blocks a multiprocessor
+/// should be able to hold (0: as it comes).
+pub(super) fn function(
+    name: &str,
+    args: &[ArgSpec],
+    extras: Extras,
+    threads: u32,
+    min_blocks: u32,
+    body: &str,
+) -> String {
     let bounds = match min_blocks {
         0 => threads.to_string(),
         n => format!("{threads}, {n}"),
     };
     format!(
         "extern \"C\" __global__ void __launch_bounds__({bounds}) {name}({}) {{\n{body}}}\n",
-        parameters.join(", ")
+        parameters(args, extras)
     )
 }
 

@@ -183,6 +183,7 @@ fn step(kernel: KernelIndex, args: Vec<Arg>) -> Step {
 fn empty() -> Plan {
     Plan {
         fingerprint: Fingerprint {
+            cuda_driver: 0,
             compiler: "test".to_owned(),
             target: "cpu".to_owned(),
             models: vec![[0; 32]],
@@ -228,7 +229,11 @@ pub(crate) fn run(
 ) -> Result<Vec<Tensor>, RunError> {
     let (plan, weights) = plan_of(spec, args);
     let loaded = Loaded::from_parts(plan, &weights).unwrap_or_else(|e| panic!("{e}\n{spec:#?}"));
-    let options = Options { threads, level };
+    let options = Options {
+        threads,
+        level,
+        ..Options::default()
+    };
     let engine =
         Engine::bind(Arc::new(loaded), &options).unwrap_or_else(|e| panic!("{e}\n{spec:#?}"));
     let mut session = Arc::new(engine).session().unwrap();

@@ -1,0 +1,102 @@
+//! How a contraction is divided among blocks and threads.
+
+use serde::{Deserialize, Serialize};
+
+/// A point of the config space.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Schedule {
+    /// Tiles in shared memory.
+    Tiled(Tiled),
+    /// A few rows by many columns, whose factor is read once.
+    Stream(Stream),
+    /// A thread a result.
+    Direct,
+}
+
+/// Tiles of results, each summed by one block, or by several that share its sum.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Tiled {
+    /// Rows of a block's tile.
+    pub rows: u64,
+    /// Columns of a block's tile.
+    pub cols: u64,
+    /// Steps of the sum that are in shared memory at once, in each stage.
+    pub depth: u64,
+    /// Rows of a thread's tile: 4 or 8.
+    pub thread_rows: u64,
+    /// Columns of a thread's tile: 4 or 8.
+    pub thread_cols: u64,
+    /// Groups of warps in a block that each sum a part of every stage.
+    pub slices: u64,
+    /// Stages in shared memory, all but one of them on their way.
+    pub stages: u64,
+    /// Blocks that share the sum of a tile.
+    pub split: u64,
+    /// Tiles that follow each other along the rows before the next column of tiles.
+    pub group: u64,
+    /// Whether the sum goes tap by tap, each padded to a multiple of `depth` channels; otherwise it
+    /// is one range.
+    pub by_taps: bool,
+}
+
+/// Lanes of a warp along the rows and columns of its tile.
+pub(super) const LANES: (u64, u64) = (4, 8);
+
+impl Tiled {
+    /// Warps along the rows and the columns of a tile.
+    pub(super) fn warps(&self) -> (u64, u64) {
+        (
+            self.rows / (LANES.0 * self.thread_rows),
+            self.cols / (LANES.1 * self.thread_cols),
+        )
+    }
+
+    /// Threads of a block.
+    pub(super) fn threads(&self) -> u64 {
+        let (rows, cols) = self.warps();
+        32 * rows * cols * self.slices
+    }
+
+    /// Steps of the sum that a slice takes of a stage.
+    pub(super) fn slice_depth(&self) -> u64 {
+        self.depth / self.slices
+    }
+
+    /// Registers that a thread needs, about.
+    pub(super) fn registers(&self) -> u64 {
+        match self.thread_rows * self.thread_cols {
+            64 => 128,
+            32 => 96,
+            _ => 80,
+        }
+    }
+
+    /// Whether the parts fit together.
+    pub(super) fn is_sound(&self) -> bool {
+        let sides = [self.thread_rows, self.thread_cols];
+        let powers = [self.rows, self.cols, self.depth, self.slices];
+        let (rows, cols) = self.warps();
+        sides.iter().all(|n| matches!(n, 4 | 8))
+            && powers.iter().all(|n| n.is_power_of_two())
+            && rows > 0
+            && cols > 0
+            && self.slice_depth() >= 4
+            && (32..=1024).contains(&self.threads())
+            && self.threads() >= self.depth
+            && (2..=8).contains(&self.stages)
+            && self.split > 0
+            && self.group > 0
+    }
+}
+
+/// How a factor with few rows meets one with many columns.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Stream {
+    /// Warps of a block.
+    pub warps: u64,
+    /// Columns of a warp, where the many lie apart and the sum lies together; otherwise all the
+    /// warps of a block have the same 128 columns, and parts of the sum.
+    pub cols: u64,
+    /// Blocks that share the sum.
+    pub split: u64,
+}

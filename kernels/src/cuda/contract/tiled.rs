@@ -1,0 +1,580 @@
+//! Products by tiles in shared memory, on the ordinary cores.
+//!
+//! A block copies tiles of both factors to shared memory, several stages ahead; each thread keeps a
+//! square of sums in registers and adds the outer products of what it reads. Lanes of a warp lie
+//! 4 by 8 in an order (Morton's) in which those that read the same 16 bytes are neighbours, so that
+//! a read of 16 bytes a lane takes two turns of the memory rather than four. The sums pass through
+//! shared memory to be finished row by row.
+
+use super::super::source::{Extras, START, Width, function, generated, launch, split};
+use super::super::{Generated, Refused, Target};
+use super::finish::{Finish, VECTOR, sum_type};
+use super::form::Form;
+use super::loader::{Lie, Loader, n_taps};
+use super::schedule::{LANES, Schedule, Tiled};
+use plans::DType;
+use plans::spec::ContractSpec;
+use std::fmt::Write;
+
+/// Elements between rows of sums in shared memory.
+const PITCH_PAD: u64 = 4;
+
+/// How many blocks of a schedule there are, and what they need.
+pub(super) struct Extent {
+    pub(super) row_tiles: u64,
+    pub(super) col_tiles: u64,
+    /// Tiles of all products.
+    pub(super) tiles: u64,
+    pub(super) shared_bytes: u64,
+    pub(super) workspace: u64,
+}
+
+pub(super) fn extent(form: &Form, s: &Tiled, width: Width) -> Extent {
+    let (left, right) = (
+        Loader::new(form, true, s, width),
+        Loader::new(form, false, s, width),
+    );
+    let size = sum_size(form.sum);
+    let row_tiles = form.n_rows().div_ceil(s.rows);
+    let col_tiles = form.n_cols().div_ceil(s.cols);
+    let tiles = row_tiles * col_tiles * form.n_batch();
+    let stages = s.stages * (left.tile_elements() + right.tile_elements());
+    let sums = s.slices * s.rows * (s.cols + PITCH_PAD);
+    let workspace = if s.split > 1 {
+        tiles * s.split * s.rows * s.cols * size
+    } else {
+        0
+    };
+    Extent {
+        row_tiles,
+        col_tiles,
+        tiles,
+        shared_bytes: stages.max(sums) * size,
+        workspace,
+    }
+}
+
+/// Statements that define the positions of the batch, `batch0`, …, of the product `z`, and what
+/// belongs to its phases. Gives the positions.
+pub(super) fn write_batch(form: &Form, width: Width, out: &mut String) -> Vec<String> {
+    let names = split("z", &form.batch, "batch", width, out);
+    for (p, phased) in form.phases.iter().enumerate() {
+        let residue = &names[phased.batch];
+        let mut table = |name: &str, of: &dyn Fn(usize) -> i64| {
+            let n = phased.of.len();
+            let same = (1..n).all(|i| of(i) == of(0));
+            let mut value = of(n - 1).to_string();
+            if !same {
+                for i in (0..n - 1).rev() {
+                    value = format!("{residue} == {i} ? {} : {value}", of(i));
+                }
+            }
+            // Writing to a string does not fail.
+            let _ = writeln!(out, "const int {name}{p} = {value};");
+        };
+        table("position", &|i| phased.of[i].position);
+        table("first_tap", &|i| phased.of[i].first_tap as i64);
+        table("taps_of", &|i| phased.of[i].taps as i64);
+        let _ = writeln!(out, "const unsigned n_taps{p} = (unsigned)taps_of{p};");
+    }
+    names
+}
+
+pub(super) fn generate(
+    form: &Form,
+    spec: &ContractSpec,
+    s: &Tiled,
+    target: &Target,
+) -> Result<Generated, Refused> {
+    let args = spec.args();
+    let positions = [form.n_rows(), form.n_cols(), form.n_batch(), form.depth()];
+    let width = Width::of(&args, positions.into_iter().max().unwrap_or(0));
+    let extent = extent(form, s, width);
+    let fits = s.by_taps || form.phases.is_empty();
+    if !s.is_sound() || !fits || extent.shared_bytes > u64::from(target.max_shared) {
+        return Err(Refused(format!("{s:?} is no schedule of the contraction")));
+    }
+    let finish = Finish::new(form, spec, width, VECTOR);
+    let left = Loader::new(form, true, s, width);
+    let right = Loader::new(form, false, s, width);
+    let threads = s.threads();
+
+    let mut body = START.to_owned();
+    write_tile(s, &extent, &mut body);
+    body.push_str(&finish.alignments());
+    let batch = write_batch(form, width, &mut body);
+    left.write_base(&batch, &mut body);
+    right.write_base(&batch, &mut body);
+    let right_tiles = s.stages * left.tile_elements();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        body,
+        "DYNAMIC_SHARED(shared);\n\
+         Sum* const left_tiles = (Sum*)shared;\n\
+         Sum* const right_tiles = (Sum*)shared + {right_tiles};"
+    );
+    left.write_start("first_row", &mut body);
+    right.write_start("first_col", &mut body);
+    left.write_load(&mut body);
+    right.write_load(&mut body);
+    write_sums(form, s, &left, &right, &mut body);
+    write_finish(s, &finish, &mut body);
+
+    let extras = Extras {
+        workspace: extent.workspace,
+        counters: if s.split > 1 { extent.tiles * 4 } else { 0 },
+        may_fault: false,
+    };
+    let min_blocks = (65536 / (s.registers() * threads)).min(2048 / threads);
+    let code = format!(
+        "{}{}{}{}",
+        sums(form.sum, s.split > 1),
+        copies(&left, &right),
+        finish.definitions(),
+        function(
+            "contract",
+            &args,
+            extras,
+            threads as u32,
+            min_blocks as u32,
+            &body
+        )
+    );
+    let grid = [grid_x(extent.tiles)?, s.split as u32, 1];
+    let mut launch = launch("contract", grid, threads as u32);
+    launch.shared_bytes = extent.shared_bytes as u32;
+    let schedule = super::json(&Schedule::Tiled(*s));
+    Ok(generated(&code, vec![launch], extras, schedule))
+}
+
+/// Blocks along x.
+pub(super) fn grid_x(n: u64) -> Result<u32, Refused> {
+    match u32::try_from(n) {
+        Ok(n) if n <= i32::MAX as u32 => Ok(n),
+        _ => Err(Refused(format!(
+            "a contraction of {n} blocks; a launch has 2^31 - 1 at most"
+        ))),
+    }
+}
+
+/// The types of sums, and a read of four of them that other blocks have written.
+pub(super) fn sums(sum: DType, reads_parts: bool) -> String {
+    let mut out = format!(
+        "typedef {} Sum;\nstruct alignas(16) Quad {{ Sum x[4]; }};\n",
+        sum_type(sum)
+    );
+    let (vector, halves) = match sum_type(sum) {
+        "float" => ("float4", 1),
+        "unsigned" => ("uint4", 1),
+        "double" => ("double2", 2),
+        _ => ("ulonglong2", 2),
+    };
+    if reads_parts {
+        out.push_str("DEVICE Quad load_quad(const Sum* from) {\nQuad quad;\n");
+        for i in 0..halves {
+            let fields = if halves == 1 { "xyzw" } else { "xy" };
+            let _ = writeln!(
+                out,
+                "const {vector} part{i} = __ldcg((const {vector}*)from + {i});"
+            );
+            for (j, field) in fields.chars().enumerate() {
+                let _ = writeln!(out, "quad.x[{}] = part{i}.{field};", i * 2 + j);
+            }
+        }
+        out.push_str("return quad;\n}\n");
+    }
+    out
+}
+
+/// Bytes of a sum.
+pub(super) fn sum_size(sum: DType) -> u64 {
+    if sum.size() == 8 { 8 } else { 4 }
+}
+
+/// Copies of several elements, for pointers that may not be aligned.
+fn copies(left: &Loader<'_>, right: &Loader<'_>) -> String {
+    let mut out = String::new();
+    for vector in [2, 4] {
+        let used = [left, right].iter().any(|l| l.vector() == vector);
+        if used {
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                out,
+                "DEVICE void copy_{vector}(Sum* to, const void* from, bool valid, bool is_aligned) {{\n\
+                 if (is_aligned) {{\n\
+                 copy_async_{}(to, from, valid);\n\
+                 }} else {{\n\
+                 #pragma unroll\n\
+                 for (int q = 0; q < {vector}; q++) copy_async_4(to + q, (const unsigned*)from + q, valid);\n\
+                 }}\n}}",
+                vector * 4
+            );
+        }
+    }
+    out
+}
+
+/// Which tile of which product the block sums, and where its threads stand.
+fn write_tile(s: &Tiled, extent: &Extent, out: &mut String) {
+    let (_, warp_cols) = s.warps();
+    let per_slice = s.threads() / s.slices;
+    let Extent {
+        row_tiles,
+        col_tiles,
+        ..
+    } = extent;
+    let per_product = row_tiles * col_tiles;
+    let _ = writeln!(
+        out,
+        "const unsigned tid = threadIdx.x;\n\
+         const unsigned slice = tid / {per_slice}u;\n\
+         const unsigned warp = tid % {per_slice}u / 32u;\n\
+         const unsigned lane_row = (tid >> 1 & 1) | (tid >> 2 & 2);\n\
+         const unsigned lane_col = (tid & 1) | (tid >> 1 & 2) | (tid >> 2 & 4);\n\
+         const unsigned warp_row = warp / {warp_cols}u, warp_col = warp % {warp_cols}u;\n\
+         const unsigned z = blockIdx.x / {per_product}u;\n\
+         const unsigned tile_of_product = blockIdx.x - z * {per_product}u;"
+    );
+    let group = s.group.min(*row_tiles);
+    let in_group = group * col_tiles;
+    let _ = writeln!(
+        out,
+        "const unsigned tile_group = tile_of_product / {in_group}u;\n\
+         const unsigned in_group = tile_of_product - tile_group * {in_group}u;"
+    );
+    let _ = if row_tiles % group == 0 {
+        writeln!(out, "const unsigned group_rows = {group}u;")
+    } else {
+        writeln!(
+            out,
+            "const unsigned rows_left = {row_tiles}u - tile_group * {group}u;\n\
+             const unsigned group_rows = rows_left < {group}u ? rows_left : {group}u;"
+        )
+    };
+    let _ = writeln!(
+        out,
+        "const unsigned first_row = (tile_group * {group}u + in_group % group_rows) * {}u;\n\
+         const unsigned first_col = in_group / group_rows * {}u;",
+        s.rows, s.cols
+    );
+}
+
+/// The loop over the sum.
+fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut String) {
+    let n_tiles = if s.by_taps {
+        let channels = form.k.last().copied().unwrap_or(1);
+        let taps: String = (0..form.n_taps)
+            .map(|d| {
+                let p = form.phases.iter().position(|p| p.k == d);
+                match p {
+                    Some(p) => format!("n_taps{p} * "),
+                    None => format!("{} * ", n_taps(form, d)),
+                }
+            })
+            .collect();
+        format!("{taps}{}u", channels.div_ceil(s.depth))
+    } else {
+        format!("{}u", form.depth().div_ceil(s.depth))
+    };
+    let split = s.split;
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "const unsigned all_tiles = {n_tiles};");
+    let _ = if split > 1 {
+        writeln!(
+            out,
+            "const unsigned first_tile = (unsigned)((unsigned long long)all_tiles * blockIdx.y / {split}u);\n\
+             const unsigned end_tile = (unsigned)((unsigned long long)all_tiles * (blockIdx.y + 1u) / {split}u);"
+        )
+    } else {
+        writeln!(out, "const unsigned first_tile = 0, end_tile = all_tiles;")
+    };
+    let (rows, cols, ahead) = (s.thread_rows, s.thread_cols, s.stages - 1);
+    let is_asynchronous = left.is_asynchronous() || right.is_asynchronous();
+    let (commit, wait) = if is_asynchronous {
+        (
+            "copy_async_commit();\n",
+            format!("copy_async_wait<{}>();\n", s.stages - 2),
+        )
+    } else {
+        ("", String::new())
+    };
+    let _ = writeln!(
+        out,
+        "Sum sums[{rows}][{cols}];\n\
+         #pragma unroll\n\
+         for (int i = 0; i < {rows}; i++) {{\n\
+         #pragma unroll\n\
+         for (int j = 0; j < {cols}; j++) sums[i][j] = (Sum)0;\n\
+         }}\n\
+         unsigned next = first_tile;\n\
+         #pragma unroll 1\n\
+         for (unsigned stage = 0; stage < {ahead}u; stage++, next++) {{\n\
+         if (next < end_tile) {{\n\
+         load_left(next, stage);\n\
+         load_right(next, stage);\n\
+         }}\n\
+         {commit}}}\n\
+         unsigned stage = 0, free_stage = {ahead}u;\n\
+         #pragma unroll 1\n\
+         for (unsigned tile = first_tile; tile < end_tile; tile++, next++) {{\n\
+         {wait}__syncthreads();\n\
+         if (next < end_tile) {{\n\
+         load_left(next, free_stage);\n\
+         load_right(next, free_stage);\n\
+         }}\n\
+         {commit}"
+    );
+    write_products(s, left, right, out);
+    let _ = writeln!(
+        out,
+        "stage = stage == {ahead}u ? 0 : stage + 1;\n\
+         free_stage = free_stage == {ahead}u ? 0 : free_stage + 1;\n\
+         }}"
+    );
+    if is_asynchronous {
+        out.push_str("copy_async_wait<0>();\n");
+    }
+    out.push_str("__syncthreads();\n");
+}
+
+/// Where a thread reads quads: the base in a stage, and the offset of row (or column) `4 * c + i`
+/// at step `k` of the sum.
+struct Reads {
+    name: &'static str,
+    lie: Lie,
+    pitch: u64,
+    /// Rows of the tile, lanes along them.
+    n_rows: u64,
+    lanes: u64,
+}
+
+impl Reads {
+    fn new(loader: &Loader<'_>, name: &'static str, n_rows: u64, lanes: u64) -> Self {
+        Self {
+            name,
+            lie: loader.lie,
+            pitch: loader.pitch(),
+            n_rows,
+            lanes,
+        }
+    }
+
+    /// A statement that defines the base pointer.
+    fn base(&self, loader: &Loader<'_>, s: &Tiled, thread_rows: u64, along: &str) -> String {
+        let (name, pitch) = (self.name, self.pitch);
+        let tile = loader.tile_elements();
+        let slice = s.slice_depth();
+        let quads = thread_rows / 4 * self.lanes;
+        let place = match self.lie {
+            Lie::Inner => {
+                format!("(warp_{along} * {quads}u + lane_{along}) * {pitch}u + slice * {slice}u")
+            }
+            Lie::Outer => format!(
+                "slice * {}u + (warp_{along} * {quads}u + lane_{along}) * 4u",
+                slice * pitch
+            ),
+        };
+        format!("const Sum* const {name}_at = {name}_tiles + stage * {tile}u + {place};\n")
+    }
+
+    /// The address of the quad at chunk `c`: for [`Lie::Inner`] of row `i` of the chunk at steps
+    /// from `k` on, for [`Lie::Outer`] of its four rows at step `k`.
+    fn quad(&self, c: &str, i: &str, k: &str) -> String {
+        let (name, pitch, lanes) = (self.name, self.pitch, self.lanes);
+        match self.lie {
+            Lie::Inner => {
+                let quarter = self.n_rows / 4 * pitch;
+                format!(
+                    "*(const Quad*)({name}_at + ({i}) * {quarter} + ({c}) * {} + ({k}))",
+                    lanes * pitch
+                )
+            }
+            Lie::Outer => format!(
+                "*(const Quad*)({name}_at + ({k}) * {pitch} + ({c}) * {})",
+                lanes * 4
+            ),
+        }
+    }
+}
+
+/// Adds the products of one stage.
+fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut String) {
+    let (rows, cols) = (s.thread_rows, s.thread_cols);
+    let l = Reads::new(left, "left", s.rows, LANES.0);
+    let r = Reads::new(right, "right", s.cols, LANES.1);
+    out.push_str(&l.base(left, s, rows, "row"));
+    out.push_str(&r.base(right, s, cols, "col"));
+    let depth = s.slice_depth();
+    let unroll = (1024 / (rows * cols)).clamp(8, 32).min(depth) / 4;
+    let _ = writeln!(
+        out,
+        "#pragma unroll {unroll}\nfor (int k = 0; k < {depth}; k += 4) {{"
+    );
+    let all = |reads: &Reads, n: u64, extent: &str| {
+        format!(
+            "Quad {}_k[{n}];\n#pragma unroll\n\
+             for (int i = 0; i < {n}; i++) {}_k[i] = {};\n",
+            reads.name,
+            reads.name,
+            reads.quad("i / 4", "i % 4", extent)
+        )
+    };
+    let one = |reads: &Reads, n: u64| {
+        let name = reads.name;
+        let chunks = n / 4;
+        format!(
+            "Quad {name}_one[{chunks}];\n#pragma unroll\n\
+             for (int c = 0; c < {chunks}; c++) {name}_one[c] = {};\n",
+            reads.quad("c", "0", "k + q")
+        )
+    };
+    let each = |left: &str, right: &str| {
+        format!(
+            "#pragma unroll\nfor (int i = 0; i < {rows}; i++) {{\n\
+             #pragma unroll\n\
+             for (int j = 0; j < {cols}; j++) sums[i][j] += {left} * {right};\n}}\n"
+        )
+    };
+    let steps = "#pragma unroll\nfor (int q = 0; q < 4; q++) {\n";
+    match (l.lie, r.lie) {
+        (Lie::Outer, Lie::Outer) => {
+            out.push_str(steps);
+            out.push_str(&one(&l, rows));
+            out.push_str(&one(&r, cols));
+            out.push_str(&each(
+                "left_one[i / 4].x[i % 4]",
+                "right_one[j / 4].x[j % 4]",
+            ));
+            out.push('}');
+        }
+        (Lie::Inner, Lie::Outer) => {
+            out.push_str(&all(&l, rows, "k"));
+            out.push_str(steps);
+            out.push_str(&one(&r, cols));
+            out.push_str(&each("left_k[i].x[q]", "right_one[j / 4].x[j % 4]"));
+            out.push('}');
+        }
+        (Lie::Outer, Lie::Inner) => {
+            out.push_str(&all(&r, cols, "k"));
+            out.push_str(steps);
+            out.push_str(&one(&l, rows));
+            out.push_str(&each("left_one[i / 4].x[i % 4]", "right_k[j].x[q]"));
+            out.push('}');
+        }
+        (Lie::Inner, Lie::Inner) => {
+            out.push_str(&all(&l, rows, "k"));
+            let _ = writeln!(
+                out,
+                "#pragma unroll\nfor (int j = 0; j < {cols}; j++) {{\n\
+                 const Quad right_k = {};\n\
+                 {steps}#pragma unroll\n\
+                 for (int i = 0; i < {rows}; i++) sums[i][j] += left_k[i].x[q] * right_k.x[q];\n\
+                 }}\n}}",
+                r.quad("j / 4", "j % 4", "k")
+            );
+        }
+    }
+    out.push_str("}\n");
+}
+
+/// Sums to results, through shared memory.
+fn write_finish(s: &Tiled, finish: &Finish<'_>, out: &mut String) {
+    let (rows, cols) = (s.thread_rows, s.thread_cols);
+    let pitch = s.cols + PITCH_PAD;
+    let slice = s.rows * pitch;
+    let n = finish.n_columns;
+    let (lanes_row, lanes_col) = LANES;
+    let _ = writeln!(
+        out,
+        "Sum* const staged = (Sum*)shared;\n\
+         #pragma unroll\n\
+         for (int i = 0; i < {rows}; i++) {{\n\
+         #pragma unroll\n\
+         for (int c = 0; c < {}; c++) {{\n\
+         Quad quad;\n\
+         #pragma unroll\n\
+         for (int j = 0; j < 4; j++) quad.x[j] = sums[i][c * 4 + j];\n\
+         *(Quad*)(staged + slice * {slice}u + (warp_row * {}u + i / 4 * {}u + lane_row * 4 + i % 4) * {pitch}u \
+         + warp_col * {}u + c * {}u + lane_col * 4) = quad;\n\
+         }}\n\
+         }}\n\
+         __syncthreads();",
+        cols / 4,
+        lanes_row * rows,
+        lanes_row * 4,
+        lanes_col * cols,
+        lanes_col * 4,
+    );
+    let across = s.cols / n;
+    let count = s.rows * across;
+    let threads = s.threads();
+    let gathered = format!(
+        "Sum values[{n}];\n\
+         #pragma unroll\n\
+         for (int q = 0; q < {n}; q++) {{\n\
+         values[q] = staged[in_row * {pitch}u + in_col + q];\n\
+         #pragma unroll\n\
+         for (int g = 1; g < {}; g++) values[q] += staged[g * {slice} + in_row * {pitch}u + in_col + q];\n\
+         }}\n",
+        s.slices
+    );
+    let elements = s.rows * s.cols;
+    if s.split > 1 {
+        let quad = if n == VECTOR {
+            "Quad part;\n#pragma unroll\nfor (int q = 0; q < 4; q++) part.x[q] = values[q];\n\
+             *(Quad*)(parts + at) = part;\n"
+        } else {
+            "parts[at] = values[0];\n"
+        };
+        let _ = writeln!(
+            out,
+            "{{\n\
+             Sum* const parts = (Sum*)workspace + ((size_t)blockIdx.x * {}u + blockIdx.y) * {elements}u;\n\
+             #pragma unroll 2\n\
+             for (unsigned e = tid; e < {count}u; e += {threads}u) {{\n\
+             const unsigned in_row = e / {across}u, in_col = e % {across}u * {n}u;\n\
+             const unsigned at = e * {n}u;\n\
+             {gathered}{quad}}}\n\
+             }}\n\
+             if (!arrive_last(counters + blockIdx.x, {}u)) return;\n\
+             const Sum* const parts = (const Sum*)workspace + (size_t)blockIdx.x * {}u;",
+            s.split,
+            s.split,
+            s.split * elements
+        );
+    }
+    let _ = writeln!(
+        out,
+        "#pragma unroll {}\n\
+         for (unsigned e = tid; e < {count}u; e += {threads}u) {{\n\
+         const unsigned in_row = e / {across}u, in_col = e % {across}u * {n}u;\n\
+         const unsigned row = first_row + in_row, col = first_col + in_col;\n\
+         if (row >= {}u || col >= {}u) continue;",
+        if s.split > 1 { 1 } else { 2 },
+        finish.form.n_rows(),
+        finish.form.n_cols(),
+    );
+    if s.split > 1 {
+        let read = if n == VECTOR {
+            format!(
+                "const Quad part = load_quad(parts + p * {elements}u + e * {n}u);\n\
+                 #pragma unroll\n\
+                 for (int q = 0; q < 4; q++) values[q] += part.x[q];\n"
+            )
+        } else {
+            format!("values[0] += __ldcg(parts + p * {elements}u + e);\n")
+        };
+        let _ = writeln!(
+            out,
+            "Sum values[{n}] = {{}};\n\
+             #pragma unroll {}\n\
+             for (int p = 0; p < {}; p++) {{\n{read}}}",
+            s.split.min(8),
+            s.split
+        );
+    } else {
+        out.push_str(&gathered);
+    }
+    out.push_str(&finish.statements());
+    out.push_str("}\n");
+}

@@ -3,6 +3,7 @@
 use super::flatten::{FlatGraph, Name};
 use super::order::{Definer, GraphProblem};
 use crate::proto::{GraphProto, TensorProto, ValueInfoProto};
+use std::collections::BTreeSet;
 
 /// What a graph is put between: inputs, constants and outputs.
 pub(crate) struct Frame<'m> {
@@ -52,6 +53,15 @@ impl<'m> Frame<'m> {
             .iter()
             .map(|o| named(o.name.as_deref(), "output", flat))
             .collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut known = BTreeSet::new();
+        let again = outputs.iter().filter(|&&name| !known.insert(name));
+        let repeated = |&name: &Name| GraphProblem::RepeatedOutput {
+            name: flat.display(name),
+        };
+        let problems: Vec<_> = again.map(repeated).collect();
         if !problems.is_empty() {
             return Err(problems);
         }

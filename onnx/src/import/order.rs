@@ -41,6 +41,9 @@ pub enum GraphProblem {
     /// The graph has no outputs.
     #[error("the graph has no outputs")]
     NoOutputs,
+    /// Two outputs of one name.
+    #[error("the graph has output {name:?} more than once")]
+    RepeatedOutput { name: String },
     /// An input, output or initializer without a name.
     #[error("an {what} of the graph has no name")]
     Nameless { what: &'static str },

@@ -176,6 +176,14 @@ fn graphs_without_outputs_or_names_are_refused() {
 }
 
 #[test]
+fn outputs_of_one_name_are_refused() {
+    let split = node("Split", "x", "y y2").with(int("axis", 1));
+    let m = model(13, &[("x", "2 6")], vec![split], &["y", "y"]);
+    let repeated = GraphProblem::RepeatedOutput { name: "y".into() };
+    assert_eq!(problems(&m), [repeated]);
+}
+
+#[test]
 fn sparse_initializers_are_refused_by_name() {
     let mut m = model(13, &[("x", "2")], vec![node("Relu", "x", "y")], &["y"]);
     let values = Some(Box::new(constant("thin", &ramp(&[2]))));

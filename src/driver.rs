@@ -1,5 +1,6 @@
 //! The pipeline: models in, one plan out.
 
+use crate::device_code::{Compilation, Gpus, Workshop, add_images};
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
@@ -20,6 +21,8 @@ pub struct Request {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// The device.
     pub target: Target,
+    /// Where kernels for GPUs are compiled.
+    pub workshop: Workshop,
     /// Whether models never run at once.
     pub one_at_a_time: bool,
     /// Phases that are left out, to see what they are worth. Only those that a program can do without.
@@ -32,28 +35,36 @@ pub struct Request {
 pub const OPTIONAL: [Phase; 1] = [Phase::Algebra];
 
 /// What plans are made for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Target {
     /// The host.
     #[default]
     Cpu,
+    /// GPUs of NVIDIA's; the host for what they can't run.
+    Cuda(Gpus),
 }
 
 impl Target {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
+    /// The name on the command line: `cpu`, or `cuda:sm_90,sm_80`.
+    pub fn name(&self) -> String {
         match self {
-            Target::Cpu => "cpu",
+            Target::Cpu => "cpu".into(),
+            Target::Cuda(gpus) => {
+                let archs: Vec<String> = gpus.archs.iter().map(|a| format!("sm_{a}")).collect();
+                format!("cuda:{}", archs.join(","))
+            }
         }
     }
 }
 
-/// A plan, its weights, and how it came about.
+/// A plan, its weights and images, and how it came about.
 pub struct Compiled {
     /// The plan.
     pub plan: ValidPlan,
     /// The data of each weight, in the plan's order.
     pub weights: Vec<Bytes>,
+    /// The bytes of each image, in the plan's order.
+    pub images: Vec<Vec<u8>>,
     /// How it came about.
     pub summary: Summary,
 }
@@ -69,6 +80,8 @@ pub struct Summary {
     pub executions: Vec<passes::manager::Execution>,
     /// Regions that had to be split into their nodes.
     pub n_split: usize,
+    /// How device code came about, if there is any.
+    pub device_code: Option<Compilation>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -150,8 +163,16 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
     }
 
     observer.phase("lower");
+    let gpu = match &request.target {
+        Target::Cpu => None,
+        Target::Cuda(gpus) => Some(
+            gpus.target()
+                .map_err(|e| Diagnostic::error("target", e.to_string()))?,
+        ),
+    };
     let options = LowerOptions {
-        target: request.target.name().into(),
+        target: request.target.name(),
+        gpu,
         one_at_a_time: request.one_at_a_time,
         n_nodes: summary.models.iter().map(|m| m.n_nodes as u32).collect(),
         hashes,
@@ -159,12 +180,24 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         compiler: format!("dlirc {}", env!("CARGO_PKG_VERSION")),
     };
     let Lowered {
-        plan,
+        mut plan,
         weights,
         n_split,
+        sources,
     } = lower(&program, &options)?;
     summary.n_split = n_split;
     summary.phases.push(("lower", clock.lap()));
+
+    let mut images = vec![];
+    if let (Target::Cuda(gpus), false) = (&request.target, sources.is_empty()) {
+        observer.phase("kernels");
+        let progress = observer.kernels();
+        let (bytes, compilation) =
+            add_images(&mut plan, &sources, gpus, &request.workshop, &*progress)?;
+        images = bytes;
+        summary.device_code = Some(compilation);
+        summary.phases.push(("kernels", clock.lap()));
+    }
 
     observer.phase("validate");
     let lengths = plans::Lengths::needed(&plan);
@@ -181,12 +214,13 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
     Ok(Compiled {
         plan,
         weights,
+        images,
         summary,
     })
 }
 
 /// The phases of [`compile`], in order.
-pub const PHASES: [&str; 4] = ["read", "optimise", "lower", "validate"];
+pub const PHASES: [&str; 5] = ["read", "optimise", "lower", "kernels", "validate"];
 
 /// Is told how far a compilation has come.
 pub trait Watch {
@@ -194,12 +228,17 @@ pub trait Watch {
     fn phase(&mut self, name: &str);
     /// Who is told of single passes.
     fn passes(&mut self) -> &mut dyn Observer;
+    /// Who is told, by several threads, how many of how many kernels are compiled.
+    fn kernels(&self) -> Box<dyn Fn(usize, usize) + Sync + '_> {
+        Box::new(|_, _| {})
+    }
 }
 
 /// Writes `compiled` to `path`, whole or not at all.
 pub fn write(compiled: &Compiled, path: &Path) -> Result<(), Diagnostic> {
     let weight = |w: plans::WeightIndex| compiled.weights[w.index()].clone();
-    plans::file::write(&compiled.plan, weight, plans::file::no_images, path)?;
+    let image = |i: plans::ImageIndex| &compiled.images[i.index()];
+    plans::file::write(&compiled.plan, weight, image, path)?;
     Ok(())
 }
 
@@ -220,6 +259,9 @@ fn unique_name(path: &Path, taken: &mut BTreeSet<String>) -> String {
 /// What shapes the plan, as text for its fingerprint.
 fn canonical_options(request: &Request) -> String {
     let mut options = format!("target={}", request.target.name());
+    if matches!(&request.target, Target::Cuda(gpus) if !gpus.ptx) {
+        options += " no-ptx";
+    }
     for (name, dims) in &request.shapes {
         let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
         options += &format!(" shape:{name}={}", dims.join(","));

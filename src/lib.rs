@@ -4,6 +4,7 @@
 
 pub mod beside;
 pub mod cli;
+pub mod device_code;
 pub mod driver;
 pub mod inputs;
 pub mod measure;

@@ -166,7 +166,9 @@ impl From<runtime::LoadError> for Diagnostic {
 
 impl From<runtime::BindError> for Diagnostic {
     fn from(e: runtime::BindError) -> Self {
-        Self::from_error("bind", &e)
+        let mut diagnostic = Self::from_error("bind", &e);
+        diagnostic.help = e.help().map(Into::into);
+        diagnostic
     }
 }
 

@@ -1,7 +1,7 @@
 //! `dlirc bench`: how fast a plan's models are, beside ONNX Runtime if asked.
 
 use crate::beside::{self, Effort, Turns};
-use crate::cli::models::{chosen, engine, sources};
+use crate::cli::models::{Machine, chosen, sources};
 use crate::cli::table::table;
 use crate::inputs;
 use crate::measure::{Times, geometric_mean};
@@ -33,9 +33,8 @@ pub(super) struct Bench {
     /// The ONNX file of a model, as FILE or as MODEL=FILE; may be given several times.
     #[arg(long, value_name = "FILE")]
     against: Vec<String>,
-    /// Threads; 0 for as many as there are processors.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    machine: Machine,
     /// Runs of each model; as many as fit into two seconds, and at least 5, if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeat: Option<u32>,
@@ -90,7 +89,7 @@ const BUDGET: Duration = Duration::from_secs(2);
 
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
-        let engine = engine(&self.plan, self.threads)?;
+        let engine = self.machine.engine(&self.plan)?;
         let mut session = engine.session()?;
         let plan = engine.plan();
         let sources = sources(plan, &self.against)?;

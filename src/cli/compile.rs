@@ -2,12 +2,14 @@
 
 use crate::cli::progress::{Bar, bar};
 use crate::cli::table::{mib, table};
+use crate::device_code::{Gpus, Workshop};
 use crate::driver::{self, Compiled, Request, Target, Watch};
 use crate::measure::peak_memory;
 use crate::report::{Diagnostic, data, draw, say};
 use clap::Args;
 use passes::manager::Observer;
 use passes::{Pass, Phase};
+use plans::Device;
 use plans::stats::stats;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,8 @@ use std::time::{Duration, Instant};
 Examples:
   dlirc compile resnet50.onnx -o resnet50.dlplan
   dlirc compile detect.onnx read.onnx -o both.dlplan --shape batch=1
-  dlirc compile bert.onnx -o bert.dlplan --shape input_ids=1,128 --shape attention_mask=1,128")]
+  dlirc compile bert.onnx -o bert.dlplan --shape input_ids=1,128 --shape attention_mask=1,128
+  dlirc compile resnet50.onnx -o resnet50.dlplan --target cuda:sm_90,sm_80")]
 pub(super) struct Compile {
     /// The models.
     #[arg(required = true)]
@@ -28,9 +31,20 @@ pub(super) struct Compile {
     /// Where the plan goes.
     #[arg(short, long)]
     output: PathBuf,
-    /// The device that the plan is for.
+    /// What the plan is for: cpu, or cuda and the GPUs' architectures, the most important first, such
+    /// as cuda:sm_90,sm_80. No GPU is needed to compile.
     #[arg(long, default_value = "cpu", value_parser = target)]
     target: Target,
+    /// Leave out PTX of the newest architecture, which lets later GPUs run the plan.
+    #[arg(long)]
+    no_ptx: bool,
+    /// NVIDIA's library that compiles kernels, or its folder; else that of the variable DLIRC_NVRTC,
+    /// of CUDA or of Python's package nvidia-cuda-nvrtc.
+    #[arg(long, value_name = "PATH")]
+    nvrtc: Option<PathBuf>,
+    /// Compile every kernel anew, and keep none in the user's cache.
+    #[arg(long)]
+    no_kernel_cache: bool,
     /// Sizes that the models leave open: all dimensions of an input, or one named dimension.
     #[arg(long = "shape", value_name = "NAME=DIMS", value_parser = shape)]
     shapes: Vec<(String, Vec<usize>)>,
@@ -57,12 +71,23 @@ pub(super) struct Compile {
     json: bool,
 }
 
-/// `cpu`.
+/// `cpu`, or `cuda:sm_90,sm_80`.
 pub(super) fn target(text: &str) -> Result<Target, String> {
-    match text {
-        "cpu" => Ok(Target::Cpu),
-        other => Err(format!("no target is called `{other}`; choose cpu")),
+    if text == "cpu" {
+        return Ok(Target::Cpu);
     }
+    let expected = || format!("no target is called `{text}`; choose cpu, or such as cuda:sm_90");
+    let list = text.strip_prefix("cuda:").ok_or_else(expected)?;
+    let mut archs = vec![];
+    for name in list.split(',') {
+        let arch = name.trim().strip_prefix("sm_").ok_or_else(expected)?;
+        let arch = arch.parse().map_err(|_| expected())?;
+        kernels::cuda::Target::of_arch(arch).map_err(|e| e.to_string())?;
+        if !archs.contains(&arch) {
+            archs.push(arch);
+        }
+    }
+    Ok(Target::Cuda(Gpus { archs, ptx: true }))
 }
 
 /// A phase that can be left out.
@@ -89,10 +114,19 @@ pub(super) fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
 impl Compile {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
         check_output(&self.output, &self.models)?;
+        let mut target = self.target;
+        if let Target::Cuda(gpus) = &mut target {
+            gpus.ptx = !self.no_ptx;
+        }
+        let default = Workshop::default();
         let request = Request {
             models: self.models,
             shapes: self.shapes.into_iter().collect(),
-            target: self.target,
+            target,
+            workshop: Workshop {
+                nvrtc: self.nvrtc,
+                cache: default.cache.filter(|_| !self.no_kernel_cache),
+            },
             one_at_a_time: self.one_at_a_time,
             without: self.without,
             passes: passes::Options {
@@ -171,6 +205,10 @@ impl Watch for Watcher {
 
     fn passes(&mut self) -> &mut dyn Observer {
         self
+    }
+
+    fn kernels(&self) -> Box<dyn Fn(usize, usize) + Sync + '_> {
+        Box::new(|done, total| self.bar.show(done as u64, total as u64))
     }
 }
 
@@ -262,6 +300,26 @@ fn summary(compiled: &Compiled, write: Duration) -> String {
             summary.n_split
         );
     }
+    if let Some(code) = &summary.device_code {
+        let (major, minor) = code.version;
+        let bytes: u64 = plan.images.iter().map(|i| i.bytes).sum();
+        text += &format!(
+            "{} kernels in {} images, {}: {} compiled by NVRTC {major}.{minor}, {} from the cache\n",
+            code.n_sources,
+            plan.images.len(),
+            mib(bytes),
+            code.n_compiled,
+            code.n_cached
+        );
+    }
+    let on_host = plan
+        .steps
+        .iter()
+        .filter(|s| s.device == Device::Cpu)
+        .count();
+    if on_host < plan.steps.len() {
+        text += &format!("{on_host} of {} steps on the host\n", plan.steps.len());
+    }
     let phases = summary.phases.iter().copied().chain([("write", write)]);
     let times: Vec<String> = phases
         .map(|(name, t)| format!("{name} {:.0} ms", t.as_secs_f64() * 1e3))
@@ -334,6 +392,13 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
         "phases_ms": times,
         "peak_bytes": peak_memory(),
         "algebra": algebra,
+        "device_code": summary.device_code.as_ref().map(|code| json!({
+            "sources": code.n_sources, "images": plan.images.len(),
+            "image_bytes": plan.images.iter().map(|i| i.bytes).sum::<u64>(),
+            "compiled": code.n_compiled, "cached": code.n_cached,
+            "nvrtc": format!("{}.{}", code.version.0, code.version.1),
+        })),
+        "host_steps": plan.steps.iter().filter(|s| s.device == Device::Cpu).count(),
         "warnings": plan.warnings,
     })
 }
@@ -341,6 +406,32 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_read() {
+        let gpus = |archs: &[u32]| {
+            Ok(Target::Cuda(Gpus {
+                archs: archs.to_vec(),
+                ptx: true,
+            }))
+        };
+        assert_eq!(target("cpu"), Ok(Target::Cpu));
+        assert_eq!(target("cuda:sm_90"), gpus(&[90]));
+        assert_eq!(target("cuda:sm_90,sm_80,sm_90"), gpus(&[90, 80]));
+        for wrong in [
+            "cuda",
+            "cuda:",
+            "cuda:90",
+            "cuda:sm_9",
+            "cuda:sm_90,",
+            "gpu",
+        ] {
+            assert!(target(wrong).is_err(), "{wrong}");
+        }
+        for name in ["cpu", "cuda:sm_90,sm_80"] {
+            assert_eq!(target(name).unwrap().name(), name);
+        }
+    }
 
     #[test]
     fn shapes_are_read() {

@@ -1,21 +1,57 @@
-//! Arguments that several verbs share: which models of a plan, and which files they came from.
+//! Arguments that several verbs share: what runs a plan, which of its models, and which files they
+//! came from.
 
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, draw};
+use clap::Args;
 use plans::{Model, ModelIndex, ValidPlan};
-use runtime::{Engine, Loaded, Options};
+use runtime::{Engine, Loaded, Options, RunOn};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The plan at `path`, bound to `threads` threads.
-pub(super) fn engine(path: &Path, threads: usize) -> Result<Arc<Engine>, Diagnostic> {
-    let loaded = load(path)?;
-    Ok(Arc::new(Engine::bind(
-        Arc::new(loaded),
-        &Options {
-            threads,
+/// What runs a plan.
+#[derive(Args)]
+pub(super) struct Machine {
+    /// Threads; 0 for as many as there are processors.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) threads: usize,
+    /// What runs a plan that was made for GPUs: cuda:N for the GPU of that number, cpu, or auto for the
+    /// first GPU if there is one and else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value = "cuda:0", value_parser = device)]
+    pub(super) device: RunOn,
+}
+
+/// `cuda:0`, `cpu` or `auto`.
+fn device(text: &str) -> Result<RunOn, String> {
+    match text {
+        "cpu" => Ok(RunOn::Cpu),
+        "auto" => Ok(RunOn::Auto),
+        "cuda" => Ok(RunOn::Cuda(0)),
+        _ => text
+            .strip_prefix("cuda:")
+            .and_then(|n| n.parse().ok())
+            .map(RunOn::Cuda)
+            .ok_or_else(|| format!("no device is called `{text}`; choose cuda:N, cpu or auto")),
+    }
+}
+
+impl Machine {
+    /// The plan at `path`, ready to be run.
+    pub(super) fn engine(&self, path: &Path) -> Result<Arc<Engine>, Diagnostic> {
+        let loaded = load(path)?;
+        let options = Options {
+            threads: self.threads,
+            device: self.device,
             ..Default::default()
-        },
-    )?))
+        };
+        let engine = Engine::bind(Arc::new(loaded), &options)?;
+        if let Some(why) = engine.fallback() {
+            draw(
+                &Diagnostic::warning("no-gpu", "the plan was made for GPUs, and the CPU runs it")
+                    .note(why.to_string()),
+            );
+        }
+        Ok(Arc::new(engine))
+    }
 }
 
 /// The plan at `path`.
@@ -83,4 +119,19 @@ pub(super) fn sources<'p>(
         sources.push((index, model, PathBuf::from(file)));
     }
     Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!(device("cpu"), Ok(RunOn::Cpu));
+        assert_eq!(device("auto"), Ok(RunOn::Auto));
+        assert_eq!(device("cuda:3"), Ok(RunOn::Cuda(3)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:99999999"] {
+            assert!(device(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `dlirc run`: a plan's models on inputs.
 
-use crate::cli::models::{chosen, engine};
+use crate::cli::models::{Machine, chosen};
 use crate::cli::table::{mib, ty};
 use crate::inputs::{self, InputFile};
 use crate::measure::{Times, peak_memory};
@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 Examples:
   dlirc run both.dlplan --random 1
   dlirc run both.dlplan --model resnet50 --input image=cat.npy --output results
-  dlirc run resnet50.dlplan --random 1 --repeat 50 --threads 2 --json")]
+  dlirc run resnet50.dlplan --random 1 --repeat 50 --threads 2 --json
+  dlirc run both.dlplan --random 1 --device auto --trace both.trace.json")]
 pub(super) struct Run {
     /// The plan.
     plan: PathBuf,
@@ -44,9 +45,11 @@ pub(super) struct Run {
     /// Run this many times; before more than one, once more to warm up.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Threads; 0 for as many as there are processors.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    machine: Machine,
+    /// Write when each step ran, in one more run of each model, for Perfetto or Chrome's chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -94,7 +97,7 @@ struct OutputReport {
 impl Run {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
         let started = Instant::now();
-        let engine = engine(&self.plan, self.threads)?;
+        let engine = self.machine.engine(&self.plan)?;
         let mut session = engine.session()?;
         let load = started.elapsed();
         let models = chosen(engine.plan(), &self.models)?;
@@ -157,6 +160,11 @@ impl Run {
         } else {
             data(text(&report, plan).as_bytes())?;
         }
+        if let Some(file) = &self.trace {
+            let text = trace(&mut session, &indices)?;
+            write_file(file, text.as_bytes())?;
+            say(&format!("wrote {}", file.display()));
+        }
         for output in report.outputs.iter().filter_map(|o| o.file.as_ref()) {
             say(&format!("wrote {}", output.display()));
         }
@@ -192,6 +200,17 @@ fn repeat(
     }
     bar.finish();
     Ok(rounds)
+}
+
+/// One run of each of `models` as a trace, one after another.
+fn trace(session: &mut Session, models: &[ModelIndex]) -> Result<String, Diagnostic> {
+    let started = Instant::now();
+    let mut runs = vec![];
+    for &model in models {
+        let began = started.elapsed();
+        runs.push((began, session.run_spans(model)?));
+    }
+    Ok(runtime::timeline::chrome_trace(session.plan(), &runs))
 }
 
 /// A name as a file's: other characters than letters, digits, `_`, `.` and `-` become `_`.

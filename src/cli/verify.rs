@@ -1,7 +1,7 @@
 //! `dlirc verify`: whether a plan file is whole, and computes what the model says.
 
 use crate::beside;
-use crate::cli::models::{engine, sources};
+use crate::cli::models::{Machine, sources};
 use crate::cli::table::{table, ty};
 use crate::inputs;
 use crate::oracle::Oracle;
@@ -41,9 +41,8 @@ pub(super) struct Verify {
     /// How many sets of random inputs.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
-    /// Threads; 0 for as many as there are processors.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    machine: Machine,
     /// ONNX Runtime's library.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -81,7 +80,7 @@ struct Comparison {
 
 impl Verify {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
-        let engine = engine(&self.plan, self.threads)?;
+        let engine = self.machine.engine(&self.plan)?;
         let plan = engine.plan();
         let mut outputs = vec![];
         if !self.against.is_empty() {
@@ -123,7 +122,7 @@ impl Verify {
         (index, model): (ModelIndex, &Model),
         file: &Path,
     ) -> Result<Vec<Comparison>, Diagnostic> {
-        let mut peer = oracle.open(file, self.threads)?;
+        let mut peer = oracle.open(file, self.machine.threads)?;
         let mut worst = vec![0.0f64; model.outputs.len()];
         for sample in 0..self.samples {
             let values = inputs::random(model, self.seed.wrapping_add(sample));

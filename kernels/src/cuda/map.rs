@@ -11,10 +11,11 @@ use super::{Generated, Refused, Target};
 use plans::DType;
 use plans::spec::{KernelSpec, MapSpec};
 use plans::tape::TapeOp;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// A point of the config space of elementwise kernels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MapSchedule {
     /// Threads compute `vector` neighbours, `items` times, `threads` times `vector` elements apart.
     Flat {
@@ -33,23 +34,6 @@ pub enum MapSchedule {
         /// Elements along the inputs'.
         along: u32,
     },
-}
-
-impl MapSchedule {
-    fn json(&self) -> String {
-        match self {
-            Self::Flat {
-                threads,
-                vector,
-                items,
-            } => {
-                format!("{{\"threads\":{threads},\"vector\":{vector},\"items\":{items}}}")
-            }
-            Self::Tiles { across, along } => {
-                format!("{{\"across\":{across},\"along\":{along}}}")
-            }
-        }
-    }
 }
 
 const TILE_THREADS: u32 = 256;
@@ -252,8 +236,9 @@ pub fn generate_with(spec: &MapSpec, schedule: &MapSchedule) -> Result<Generated
         may_fault: spec.inputs.iter().any(|i| !i.gather.is_empty()),
         ..Extras::default()
     };
+    let json = serde_json::to_string(schedule).map_err(|e| Refused(e.to_string()))?;
     if shape.n == 0 || spec.outputs.is_empty() {
-        return Ok(source::generated("", vec![], extras, schedule.json()));
+        return Ok(source::generated("", vec![], extras, json));
     }
     let (body, blocks, threads) = match *schedule {
         MapSchedule::Flat {
@@ -276,7 +261,7 @@ pub fn generate_with(spec: &MapSpec, schedule: &MapSchedule) -> Result<Generated
     let args = KernelSpec::Map(spec.clone()).args();
     let code = source::function("map", &args, extras, threads, 0, &body);
     let launches = vec![source::launch("map", [blocks, 1, 1], threads)];
-    Ok(source::generated(&code, launches, extras, schedule.json()))
+    Ok(source::generated(&code, launches, extras, json))
 }
 
 /// How the elements of one position are addressed.

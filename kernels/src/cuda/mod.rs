@@ -4,11 +4,15 @@
 //! gives the same source, so that its images can be cached and shared by models. Sources need no
 //! header and no library.
 
+pub mod attention;
 #[cfg(feature = "nvrtc")]
 pub mod compile;
+pub mod contract;
 mod dims;
 pub mod map;
 mod prelude;
+pub mod recurrent;
+pub mod row;
 mod source;
 mod tape;
 
@@ -92,7 +96,11 @@ impl std::error::Error for Refused {}
 /// If the class has no generator for what the spec asks; the kernel then runs on the host.
 pub fn generate(spec: &KernelSpec, target: &Target) -> Result<Generated, Refused> {
     match spec {
+        KernelSpec::Attention(s) => attention::generate(s, target),
+        KernelSpec::Contract(s) => contract::generate(s, target),
         KernelSpec::Map(s) => map::generate(s, target),
+        KernelSpec::Recurrent(s) => recurrent::generate(s, target),
+        KernelSpec::Row(s) => row::generate(s, target),
         KernelSpec::Transfer(s) => map::generate(&s.as_map(), target),
         _ => Err(Refused(format!(
             "{} kernels have no device code",

@@ -334,3 +334,27 @@ pub(super) fn convert(x: &str, from: DType, to: DType) -> String {
         _ => format!("({}){x}", c_type(to)),
     }
 }
+
+/// The least number of a type that has an order; of floats minus infinity.
+pub(super) fn least(dtype: DType) -> String {
+    match dtype {
+        DType::I8 => constant(Scalar::Int(i8::MIN.into()), dtype),
+        DType::I16 => constant(Scalar::Int(i16::MIN.into()), dtype),
+        DType::I32 => constant(Scalar::Int(i32::MIN.into()), dtype),
+        DType::I64 => constant(Scalar::Int(i64::MIN), dtype),
+        _ if dtype.is_float() => constant(Scalar::Float(f64::NEG_INFINITY), dtype),
+        _ => constant(Scalar::Int(0), dtype),
+    }
+}
+
+/// The greatest number of a type that has an order; of floats infinity.
+pub(super) fn greatest(dtype: DType) -> String {
+    match dtype {
+        DType::I8 => constant(Scalar::Int(i8::MAX.into()), dtype),
+        DType::I16 => constant(Scalar::Int(i16::MAX.into()), dtype),
+        DType::I32 => constant(Scalar::Int(i32::MAX.into()), dtype),
+        DType::I64 => constant(Scalar::Int(i64::MAX), dtype),
+        _ if dtype.is_float() => constant(Scalar::Float(f64::INFINITY), dtype),
+        _ => constant(Scalar::Int(-1), dtype),
+    }
+}

@@ -1,8 +1,12 @@
 //! Generated device code, run on an emulated device and compared with the CPU implementation.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is a finding")]
 
+mod attention;
+mod contract;
 mod emulate;
 mod map;
+mod row;
+mod recurrent;
 
 #[allow(dead_code, reason = "shared with the tests of the runtime")]
 #[path = "../../../runtime/tests/kernels/plan.rs"]

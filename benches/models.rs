@@ -113,7 +113,14 @@ fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
     let library = args.onnxruntime.clone().or_else(installed_library);
     let oracle = Oracle::load(library.as_deref())?;
     let folder = target().join("bench");
-    std::fs::create_dir_all(&folder).map_err(|e| failed(&folder, &e))?;
+    let json = args.json.as_ref().map(|file| root().join(file));
+    for needed in [
+        Some(folder.as_path()),
+        json.as_deref().and_then(Path::parent),
+    ] {
+        let needed = needed.unwrap_or(root());
+        std::fs::create_dir_all(needed).map_err(|e| failed(needed, &e))?;
+    }
     let bar = progress::bar("fill");
     let mut files = vec![];
     for architecture in &chosen {
@@ -141,10 +148,10 @@ fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
         models: rows,
     };
     print!("{}", text(&report));
-    if let Some(file) = &args.json {
-        let json = serde_json::to_string_pretty(&report)
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(&report)
             .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-        write_file(&root().join(file), format!("{json}\n").as_bytes())?;
+        write_file(&file, format!("{text}\n").as_bytes())?;
     }
     let right = report.models.iter().all(|r| r.error <= TOLERANCE);
     Ok(ExitCode::from(u8::from(!right)))

@@ -27,7 +27,8 @@ pub struct Gemm {
 }
 
 impl Gemm {
-    /// Packs B: element (k, n) is `b[k * row_stride + n * column_stride]`.
+    /// Packs B: element (k, n) is `b[k * row_stride + n * column_stride]`; by up to `n_threads`
+    /// threads if it is large.
     ///
     /// # Safety
     /// `b` must be valid for all these elements.
@@ -38,6 +39,7 @@ impl Gemm {
         b: *const f32,
         row_stride: isize,
         column_stride: isize,
+        n_threads: usize,
     ) -> Self {
         let strides = Strides {
             segment: 0,
@@ -45,7 +47,7 @@ impl Gemm {
             column: column_stride,
         };
         // SAFETY: the caller's promise.
-        let b = unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides) };
+        let b = unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides, n_threads) };
         Gemm { b }
     }
 

@@ -30,6 +30,7 @@ manager::passes! {
         recognize_rms_norm
         recognize_gelu
         recognize_gates
+        recognize_rotary
         recognize_attention
         fold_batch_norm
         repeat 8 {

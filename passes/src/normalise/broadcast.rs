@@ -105,7 +105,10 @@ mod tests {
         assert_eq!(found(&[6], &[6], &[2, 3]), Some((vec![6], vec![2, 3])));
         assert_eq!(found(&[5], &[5], &[1, 5]), Some((vec![5], vec![1, 5])));
         assert_eq!(found(&[], &[], &[1, 1]), Some((vec![], vec![1, 1])));
-        assert_eq!(found(&[4, 1], &[4, 3], &[12, 1]), Some((vec![4, 3], vec![12, 1])));
+        assert_eq!(
+            found(&[4, 1], &[4, 3], &[12, 1]),
+            Some((vec![4, 3], vec![12, 1]))
+        );
         assert_eq!(found(&[4], &[4], &[2, 3]), None);
     }
 }

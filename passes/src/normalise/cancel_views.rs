@@ -1,5 +1,6 @@
 //! Takes views together that undo one another.
 
+use super::attention_operands;
 use super::canonical::views::sliced;
 use super::view_chain::{Chain, Rearrangement};
 use crate::manager::{Cause, Changed, PassCx, PassError};
@@ -17,6 +18,8 @@ const CHAIN_LIMIT: usize = 8;
 /// Before: `%1 = Transpose(%0)`, `%2 = Reshape(%1, w0)`, `%3 = Transpose(%2)`, where the reshape only
 /// adds a dimension of size 1. After: `%3 = Reshape(%0, w1)`.
 ///
+/// An attention reads heads that are repeated once, and its mask as it is before an expansion.
+///
 /// A slice that leaves nothing for the transpose before it to move is taken before it.
 ///
 /// A view that others read too stays for them; the chain behind it is only skipped if that costs no
@@ -26,6 +29,10 @@ pub fn cancel_views(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
         Op::Reshape(_) | Op::Transpose(_) => rearrangement(s, node),
         Op::Expand(_) => expansion(s, node),
         Op::Slice(_) => slice_of_transpose(s, node),
+        Op::Attention(op) => {
+            let op = op.clone();
+            attention_operands::unexpanded(s, node, &op)
+        }
         op if op.class() == Class::Map || matches!(op, Op::MatMul(_)) => broadcast(s, node),
         _ => Ok(()),
     })

@@ -12,7 +12,8 @@ use ir::{Op, Program};
 /// `MatMul(%1, w4)` and `Add(%5, w2)`, `Reshape(%2, w5)`, `Softmax(%3) {axis = 1}`, `Add(%4, w3)`.
 ///
 /// - Axes count from the front; attributes that say the default are left out; pads are explicit.
-/// - Flatten, Squeeze, Unsqueeze, Identity, Dropout and scalar Gather are Reshape and Slice, or nothing.
+/// - Flatten, Squeeze, Unsqueeze, Identity and Dropout are Reshape or nothing; so are Gather and
+///   GatherND of elements that follow one another, and Slice.
 /// - Gemm is MatMul with transposes, products and sums around it.
 /// - Folds along axes of one element are elementwise.
 /// - Sums, means, minima and maxima of several operands are chains of two.
@@ -24,6 +25,7 @@ pub fn canonicalize(program: &mut Program, cx: &mut PassCx<'_>) -> Result<Change
         Op::Reshape(op) => canonical::views::target(s, node, &op),
         Op::Transpose(op) => canonical::views::permutation(s, node, &op),
         Op::Gather(op) => canonical::views::gather(s, node, &op),
+        Op::GatherND(op) => canonical::views::gather_nd(s, node, &op),
         Op::Slice(_) => canonical::views::slice(s, node),
         Op::Split(op) => canonical::views::split(s, node, &op),
         Op::Expand(_) => canonical::views::expand(s, node),

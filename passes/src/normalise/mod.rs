@@ -1,5 +1,6 @@
 //! One way of writing each computation: constants folded, views cancelled, patterns recognised.
 
+mod attention_operands;
 mod broadcast;
 mod cancel_views;
 mod canonical;
@@ -17,6 +18,7 @@ mod recognize_gates;
 mod recognize_gelu;
 mod recognize_layer_norm;
 mod recognize_rms_norm;
+mod recognize_rotary;
 mod recognize_softmax;
 mod remove_dead;
 mod scores;
@@ -34,5 +36,6 @@ pub use recognize_gates::recognize_gates;
 pub use recognize_gelu::recognize_gelu;
 pub use recognize_layer_norm::recognize_layer_norm;
 pub use recognize_rms_norm::recognize_rms_norm;
+pub use recognize_rotary::recognize_rotary;
 pub use recognize_softmax::recognize_softmax;
 pub use remove_dead::remove_dead;

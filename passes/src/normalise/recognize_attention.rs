@@ -15,10 +15,9 @@ use ir::{DType, NodeId, Op, Program, ValueId};
 ///
 /// The scale may be on queries, keys or scores, before or after their views; the mask added, or
 /// chosen by a condition; one that only hides later positions becomes `is_causal`. Scores may be
-/// reshaped between their masks, as for windows of images, and have any number of batch dimensions;
-/// keys and values that are repeated for groups of heads are read once. Weights that are 0 in a row
-/// without any are those that an attention has anyway. Refused: weights that something else reads,
-/// batches that broadcast.
+/// reshaped between their masks, as for windows of images, and have any number of batch dimensions.
+/// A row whose every score is masked may have weights of zero, as those of an attention are.
+/// Refused: weights that something else reads, batches that broadcast.
 pub fn recognize_attention(
     program: &mut Program,
     cx: &mut PassCx<'_>,
@@ -181,10 +180,7 @@ fn build(
         let factor = over_batches(s, factor.value, &factor.within, to)?;
         q = s.node(Mul {}, &[q, factor])?;
     }
-    let [k, v] = match (repeated(s, k), repeated(s, v)) {
-        (Some(k), Some(v)) if to.is_none() && k.heads == v.heads => [k.build(s)?, v.build(s)?],
-        _ => [with_batches(s, k, to)?, with_batches(s, v, to)?],
-    };
+    let [k, v] = [with_batches(s, k, to)?, with_batches(s, v, to)?];
     let mut inputs = vec![Some(q), Some(k), Some(v)];
     inputs.extend(mask.map(Some));
     let result = s.node_with(op, &inputs)?;
@@ -207,43 +203,6 @@ fn matrices_transposed(s: &mut Sweep<'_, '_, '_>, x: ValueId) -> Result<ValueId,
         Some(before) => Ok(before),
         None => s.transposed(x, &swap),
     }
-}
-
-/// Keys or values each of whose heads stands for several.
-struct Repeated {
-    /// The heads that differ, and their dimensions: batch, heads, positions, elements.
-    x: ValueId,
-    dims: [usize; 4],
-    heads: usize,
-}
-
-impl Repeated {
-    fn build(&self, s: &mut Sweep<'_, '_, '_>) -> Result<ValueId, PatchError> {
-        s.reshaped(self.x, &self.dims)
-    }
-}
-
-/// `v` as heads that are repeated side by side, by an expansion of a dimension of size 1.
-fn repeated(s: &Sweep<'_, '_, '_>, v: ValueId) -> Option<Repeated> {
-    let [batch, n, length, size] = s.dims(v)?.try_into().ok()?;
-    let reshaped = s.operands::<2>(v, |op| matches!(op, Op::Reshape(_)));
-    let expanded = reshaped.map_or(v, |[x, _]| x);
-    let [x, _] = s.operands(expanded, |op| matches!(op, Op::Expand(_)))?;
-    let (from, to) = (s.dims(x)?, s.dims(expanded)?);
-    let heads = match (&from[..], &to[..]) {
-        (&[b, heads, 1, l, e], &[.., m, _, _]) if b == batch && heads * m == n => {
-            ([l, e] == [length, size]).then_some(heads)
-        }
-        (&[b, 1, l, e], &[_, m, _, _]) if b == batch && m == n => {
-            ([l, e] == [length, size]).then_some(1)
-        }
-        _ => None,
-    }?;
-    Some(Repeated {
-        x,
-        dims: [batch, heads, length, size],
-        heads,
-    })
 }
 
 /// `x` under the batch dimensions `to`, or with dimensions of size 1 before its own, up to rank 4.

@@ -121,8 +121,7 @@ impl Rearrangement {
     pub(super) fn chain(&self) -> Chain {
         let result = self.result();
         let runs = self.runs();
-        let mut by_place: Vec<usize> = (0..runs.len()).collect();
-        by_place.sort_by(|&a, &b| runs[a].place.cmp(&runs[b].place));
+        let by_place = by_place(&runs);
         if by_place.iter().enumerate().all(|(i, &r)| i == r) {
             return Chain {
                 split: None,
@@ -130,11 +129,26 @@ impl Rearrangement {
                 join: (self.source != result).then_some(result),
             };
         }
-        let sizes: Vec<usize> = runs.iter().map(|r| r.size).collect();
+        let sizes = sizes(&runs);
         let over_runs = self.chain_over(&sizes, &by_place, &result);
-        self.whole_dims(&sizes, &by_place, &result)
+        let mut shortest = self
+            .whole_dims(&sizes, &by_place, &result)
             .filter(|c| c.len() <= over_runs.len())
-            .unwrap_or(over_runs)
+            .unwrap_or(over_runs);
+        if let Some(chain) = self.split_for_result(&result)
+            && chain.len() < shortest.len()
+        {
+            shortest = chain;
+        }
+        shortest
+    }
+
+    /// The runs cut into the dimensions of the result at once.
+    fn split_for_result(&self, result: &[usize]) -> Option<Chain> {
+        let mut cut = self.clone();
+        cut.reshape(result)?;
+        let parts: Vec<Factor> = cut.dims.concat();
+        Some(self.chain_over(&sizes(&parts), &by_place(&parts), result))
     }
 
     /// The runs in the operand's order, moved to that of the result.
@@ -202,6 +216,17 @@ impl Rearrangement {
             join: (moved != result).then(|| result.to_vec()),
         })
     }
+}
+
+/// The positions of `factors` in the operand's order.
+fn by_place(factors: &[Factor]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..factors.len()).collect();
+    order.sort_by(|&a, &b| factors[a].place.cmp(&factors[b].place));
+    order
+}
+
+fn sizes(factors: &[Factor]) -> Vec<usize> {
+    factors.iter().map(|f| f.size).collect()
 }
 
 /// An outer factor of size `outer` and an inner one of the rest.
@@ -313,6 +338,18 @@ mod tests {
             &[],
             &[0, 2, 3, 1],
             &[2, 20, 3],
+        );
+    }
+
+    #[test]
+    fn dimensions_are_not_joined_to_be_split_again() {
+        // Positions, instances, heads: instances and heads in one, moved before the positions.
+        check(
+            &[1, 10, 2, 64],
+            &[R(&[10, 8, 16]), T(&[1, 0, 2]), R(&[2, 4, 10, 16])],
+            &[10, 2, 4, 16],
+            &[1, 2, 0, 3],
+            &[],
         );
     }
 

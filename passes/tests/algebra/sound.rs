@@ -499,6 +499,15 @@ const CASES: &[Case] = &[
         %y = Add(%a, %b)",
     ),
     Case(
+        "add_before_transpose",
+        "weight w0: f32[4, 5] = random $
+        input %x: f32[2, 3, 4]
+        input %z: f32[5, 2, 3]
+        %a = MatMul(%x, w0)
+        %b = Transpose(%a) {perm = [2, 0, 1]}
+        %y = Add(%b, %z)",
+    ),
+    Case(
         "merge_matmuls",
         "weight w0: f32[4, 5] = random $
         weight w1: f32[4, 3] = random 1$

@@ -112,6 +112,8 @@ rules! {
         Trigger::Each(view::is_view, view::merge_views);
     view_after_map: "f(view(x)) is view(f(x))",
         Trigger::Each(view::is_movable_map, view::view_after_map);
+    add_before_transpose: "transpose(x @ w) + y is transpose(x @ w + back(y)), where back undoes the transpose",
+        Trigger::Each(arithmetic::is_add, view::add_before_transpose);
     // Contractions that read the same operand.
     merge_matmuls: "x @ v, x @ w are parts of x @ [v w]",
         Trigger::Shared(sibling::merge_matmuls);

@@ -159,6 +159,36 @@ pub(super) fn view_after_map(t: &mut Terms<'_>, m: &Application) -> Option<Vec<I
     Some(equal)
 }
 
+/// What is added to a transposed contraction is transposed back instead, so that the sum can join
+/// the contraction; what was transposed itself costs nothing then.
+pub(super) fn add_before_transpose(t: &mut Terms<'_>, m: &Application) -> Option<Vec<Id>> {
+    let [Some(a), Some(b)] = m.operands[..] else {
+        return None;
+    };
+    let shape = t.shape(m.class)?.clone();
+    let mut equal = vec![];
+    for (from, other) in [(a, b), (b, a)] {
+        if t.is_constant(other) || t.shape(other) != Some(&shape) {
+            continue;
+        }
+        for view in t.applications(from, |op| matches!(op, Op::Transpose(_))) {
+            let Some((x, ViewStep::Permute(perm))) = step(t, &view) else {
+                continue;
+            };
+            let is_contraction = |op: &Op| matches!(op, Op::MatMul(_) | Op::Gemm(_) | Op::Conv(_));
+            if t.applications(x, is_contraction).is_empty() {
+                continue;
+            }
+            let sum = t
+                .add(Transpose::by(&inverse(&perm)), &[other])
+                .and_then(|back| t.add(m.op.clone(), &[x, back]))
+                .and_then(|sum| t.add(view.op.clone(), &[sum]));
+            equal.extend(sum);
+        }
+    }
+    Some(equal)
+}
+
 /// What `operand` is a view of, by the step `how` from the shape `before`.
 fn same_view(t: &Terms<'_>, operand: Id, how: &ViewStep, before: &ir::Shape) -> Option<Id> {
     t.applications(operand, is_view).iter().find_map(|view| {

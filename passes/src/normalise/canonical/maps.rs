@@ -2,7 +2,7 @@
 
 use crate::manager::Cause;
 use crate::pattern::Sweep;
-use ir::ops::{Add, Cast, Clip, Div, Max, Min, Mul, Reciprocal, Relu, Sqrt};
+use ir::ops::{Add, Cast, Clip, Div, Expand, Max, Min, Mul, Reciprocal, Relu, Sqrt};
 use ir::{NodeId, Op, ValueId};
 
 /// A cast to the type that is there already is nothing.
@@ -100,7 +100,7 @@ pub(crate) fn chain(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause
     })
 }
 
-/// Neutral elements go, and a constant stands on the right where the order says nothing.
+/// Neutral elements go, but for what they broadcast to, and a constant stands on the right where the order says nothing.
 pub(crate) fn binary(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Cause> {
     let (Some(a), Some(b)) = (s.input(node, 0), s.input(node, 1)) else {
         return Ok(());
@@ -115,8 +115,19 @@ pub(crate) fn binary(s: &mut Sweep<'_, '_, '_>, node: NodeId) -> Result<(), Caus
         .into_iter()
         .take(if commutes { 2 } else { 1 })
     {
-        if neutral.is_some() && uniform(s, c) == neutral && s.ty(x) == s.ty(s.output(node)) {
+        let y = s.output(node);
+        if neutral.is_none() || uniform(s, c) != neutral || s.dtype(x) != s.dtype(y) {
+            continue;
+        }
+        if s.ty(x) == s.ty(y) {
             return s.rewrite(node, |_| Ok(x));
+        }
+        if let Some(dims) = s.dims(y) {
+            return s.rewrite(node, |s| {
+                let dims: Vec<i64> = dims.iter().map(|&d| d as i64).collect();
+                let dims = s.list(&dims);
+                s.node(Expand {}, &[x, dims])
+            });
         }
     }
     if commutes { commute(s, node) } else { Ok(()) }

@@ -5,7 +5,7 @@ use crate::manager::Cause;
 use crate::pattern::Sweep;
 use ir::attrs::Attr;
 use ir::infer::normalize_axis;
-use ir::ops::{Concat, Expand, Gather, Reshape, Slice, Split, Transpose};
+use ir::ops::{Concat, Expand, Gather, GatherND, Reshape, Slice, Split, Transpose};
 use ir::{Dim, NodeId, Op, Shape, Tensor, ValueId};
 
 /// `Identity(%0)` is `%0`, and so is `Dropout`, whose mask is true everywhere.
@@ -101,7 +101,7 @@ pub(crate) fn permutation(
 }
 
 /// `Gather(%0, 2)` is the slice from 2 to 3 without its axis, `Gather(%0, [1, 2])` the slice from 1
-/// to 3.
+/// to 3, and with `[[1], [2]]` a reshape of that.
 pub(crate) fn gather(s: &mut Sweep<'_, '_, '_>, node: NodeId, op: &Gather) -> Result<(), Cause> {
     let (Some(x), Some(indices)) = (s.input(node, 0), s.input(node, 1)) else {
         return Ok(());
@@ -113,21 +113,58 @@ pub(crate) fn gather(s: &mut Sweep<'_, '_, '_>, node: NodeId, op: &Gather) -> Re
         .dim(axis)
         .known()
         .and_then(|n| run_of(&s.ints(indices)?, n));
-    let (Some((first, n)), true) = (run, s.rank(indices) <= 1) else {
+    let Some((first, n)) = run else {
         return super::axes::axis(s, node);
     };
     let result = s.ty(s.output(node)).shape.clone();
-    let scalar = s.rank(indices) == 0;
+    let list = s.rank(indices) == 1;
     let Some((target, allowzero)) = reshape_target(&slice_shape(s, x, axis, n), &result) else {
         return Ok(());
     };
     s.rewrite(node, |s| {
         let y = sliced(s, x, &[(axis, first as i64, (first + n) as i64, 1)])?;
-        if !scalar {
+        if list {
             return Ok(y);
         }
         let target = s.list(&target);
         s.node(Reshape { allowzero }, &[y, target])
+    })
+}
+
+/// `GatherND(%0, [[0, 0], [0, 1]])` is a slice of a reshape where the elements that are asked for
+/// follow one another.
+pub(crate) fn gather_nd(
+    s: &mut Sweep<'_, '_, '_>,
+    node: NodeId,
+    op: &GatherND,
+) -> Result<(), Cause> {
+    let (Some(x), Some(indices)) = (s.input(node, 0), s.input(node, 1)) else {
+        return Ok(());
+    };
+    let (Some(dims), Some(result), 0) = (s.dims(x), s.dims(s.output(node)), op.batch_dims) else {
+        return Ok(());
+    };
+    let Some(&size) = s.dims(indices).as_deref().and_then(<[usize]>::last) else {
+        return Ok(());
+    };
+    let (Some(positions), true) = (s.ints(indices), (1..=dims.len()).contains(&size)) else {
+        return Ok(());
+    };
+    let (leading, rest) = dims.split_at(size);
+    let place = |tuple: &[i64]| {
+        tuple.iter().zip(leading).try_fold(0, |at, (&p, &n)| {
+            Some(at * n as i64 + normalize_axis(p, n).ok()? as i64)
+        })
+    };
+    let places: Option<Vec<i64>> = positions.chunks_exact(size).map(place).collect();
+    let n = leading.iter().product();
+    let Some((first, count)) = places.and_then(|places| run_of(&places, n)) else {
+        return Ok(());
+    };
+    s.rewrite(node, |s| {
+        let flat = s.reshaped(x, &[&[n], rest].concat())?;
+        let part = sliced(s, flat, &[(0, first as i64, (first + count) as i64, 1)])?;
+        s.reshaped(part, &result)
     })
 }
 

@@ -317,7 +317,7 @@ impl At<'_> {
         if self.is_empty(input) {
             // Writing to a string does not fail.
             let _ = writeln!(out, "*fault = FAULT_POSITION;");
-            return format!("{}()", compute_type(dtype));
+            return tape::zero(dtype);
         }
         let offset = self.input_offset(input, out);
         tape::load(dtype, &format!("a{input}"), &offset)

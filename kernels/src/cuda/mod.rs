@@ -15,6 +15,7 @@ pub mod recurrent;
 pub mod row;
 mod source;
 mod tape;
+pub mod window;
 
 use plans::{KernelSpec, Launch};
 use std::fmt;
@@ -102,6 +103,7 @@ pub fn generate(spec: &KernelSpec, target: &Target) -> Result<Generated, Refused
         KernelSpec::Recurrent(s) => recurrent::generate(s, target),
         KernelSpec::Row(s) => row::generate(s, target),
         KernelSpec::Transfer(s) => map::generate(&s.as_map(), target),
+        KernelSpec::Window(s) => window::generate(s, target),
         _ => Err(Refused(format!(
             "{} kernels have no device code",
             spec.class()

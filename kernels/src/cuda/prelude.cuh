@@ -392,3 +392,12 @@ DEVICE long long picked(long long position, long long extent, unsigned* fault) {
     *fault = FAULT_POSITION;
     return 0;
 }
+
+// part: n_inside
+// How many of `n` positions from `first` on, `step` apart, lie in an extent.
+DEVICE long long n_inside(long long first, long long extent, long long n, long long step) {
+    long long before = first < 0 ? (-first + step - 1) / step : 0;
+    long long after = first < extent ? (extent - first + step - 1) / step : 0;
+    long long last = after < n ? after : n;
+    return last > before ? last - before : 0;
+}

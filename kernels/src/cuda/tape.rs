@@ -196,6 +196,14 @@ pub(super) fn constant(value: Scalar, dtype: DType) -> String {
     }
 }
 
+/// A computed element whose bits are zeros.
+pub(super) fn zero(dtype: DType) -> String {
+    match dtype {
+        DType::C128 => "Bits128()".to_owned(),
+        _ => format!("({})0", compute_type(dtype)),
+    }
+}
+
 /// A float.
 pub(super) fn float_literal(x: f32) -> String {
     if x.is_finite() {
@@ -206,7 +214,7 @@ pub(super) fn float_literal(x: f32) -> String {
 }
 
 /// An integer wrapped to its type; a float as it is.
-fn wrapped(value: String, dtype: DType) -> String {
+pub(super) fn wrapped(value: String, dtype: DType) -> String {
     match dtype {
         DType::I8 | DType::I16 | DType::U8 | DType::U16 => {
             format!("({})({value})", c_type(dtype))

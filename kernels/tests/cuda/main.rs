@@ -6,6 +6,7 @@ mod contract;
 mod emulate;
 mod map;
 mod row;
+mod window;
 mod recurrent;
 
 #[allow(dead_code, reason = "shared with the tests of the runtime")]

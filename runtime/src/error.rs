@@ -132,7 +132,7 @@ pub enum BindError {
     /// A step's code was compiled for other devices.
     NoImage {
         /// The first step that uses the code.
-        step: StepRef,
+        step: Box<StepRef>,
         /// Ten times the major number of the device's compute capability plus the minor one.
         arch: u32,
         /// What it was compiled for.
@@ -141,7 +141,7 @@ pub enum BindError {
     /// The driver refuses a step's code.
     Image {
         /// The first step that uses the code.
-        step: StepRef,
+        step: Box<StepRef>,
         /// What the driver says.
         error: DriverError,
         /// What its compiler says; may be empty.
@@ -150,7 +150,7 @@ pub enum BindError {
     /// A function of a step's code is missing, or not as the plan says.
     Function {
         /// The first step that uses the code.
-        step: StepRef,
+        step: Box<StepRef>,
         /// The function.
         function: String,
         /// What is wrong.
@@ -159,7 +159,7 @@ pub enum BindError {
     /// The driver refuses to launch or copy as a step asks.
     Launch {
         /// The step.
-        step: StepRef,
+        step: Box<StepRef>,
         /// What it refuses.
         what: String,
         /// What it says.
@@ -248,12 +248,10 @@ impl BindError {
         match self {
             BindError::Unavailable(error) => Some(error.help()),
             BindError::NoImage { .. } => Some("compile for the device that is there"),
-            BindError::Image { .. } => {
-                Some("compile the models again, or install a newer driver")
-            }
-            BindError::DeviceMemory { .. } => {
-                Some("free memory of the device (`nvidia-smi` lists who uses it), or use another one")
-            }
+            BindError::Image { .. } => Some("compile the models again, or install a newer driver"),
+            BindError::DeviceMemory { .. } => Some(
+                "free memory of the device (`nvidia-smi` lists who uses it), or use another one",
+            ),
             BindError::Cuda { error, .. } if error.is_sticky() => Some(BROKEN_CONTEXT),
             BindError::SeveralDevices { .. } => Some("compile for one device"),
             BindError::Unsupported { .. }
@@ -268,8 +266,7 @@ impl BindError {
 }
 
 /// What to do when a context is broken.
-const BROKEN_CONTEXT: &str =
-    "drop every engine of the device and bind again; if others in the process use the device, restart it";
+const BROKEN_CONTEXT: &str = "drop every engine of the device and bind again; if others in the process use the device, restart it";
 
 /// Why a run failed. The session can be used again; outputs of the run are not to be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -312,9 +309,9 @@ pub enum During {
     /// Some or all of these steps.
     Steps {
         /// The first.
-        first: StepRef,
+        first: Box<StepRef>,
         /// The last; it may be the same.
-        last: StepRef,
+        last: Box<StepRef>,
     },
     /// Nothing that is known.
     Waiting,
@@ -409,23 +406,23 @@ pub enum PortError {
         /// The dimensions that came.
         found: Vec<u64>,
     },
-    /// It is in the memory of another device than asked.
-    Memory {
+    /// It lies on the host.
+    NotOnDevice {
         /// The model.
         model: String,
         /// The input or output.
         port: String,
-        /// Where it was looked for.
-        asked: String,
     },
-    /// Data of other strides than a row-major tensor without gaps.
-    Strides {
+    /// A tensor of another library, or memory, that does not fit.
+    Tensor {
         /// The model.
         model: String,
         /// The input.
         port: String,
-        /// The strides that came, in elements.
-        found: Vec<i64>,
+        /// What belongs there.
+        expected: String,
+        /// What came.
+        found: String,
     },
     /// Another number of bytes than type and dimensions take.
     Bytes {
@@ -474,12 +471,20 @@ impl fmt::Display for PortError {
                 f,
                 "input {port} of model {model} has dimensions {expected:?}, not {found:?}"
             ),
-            PortError::Memory { model, port, asked } => {
-                write!(f, "{port} of model {model} is not in {asked}")
+            PortError::NotOnDevice { model, port } => {
+                write!(
+                    f,
+                    "{port} of model {model} lies on the host, not on a CUDA device"
+                )
             }
-            PortError::Strides { model, port, found } => write!(
+            PortError::Tensor {
+                model,
+                port,
+                expected,
+                found,
+            } => write!(
                 f,
-                "input {port} of model {model} takes a row-major tensor, not one with strides {found:?}"
+                "input {port} of model {model} takes {expected}, not {found}"
             ),
             PortError::Bytes {
                 model,

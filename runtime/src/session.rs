@@ -1,6 +1,7 @@
 //! Running a bound plan.
 
 use crate::cpu::exec::{Cx, FaultFlag, Needs};
+use crate::cuda::dlpack::{self, Described, Exported};
 use crate::cuda::{DevicePtr, DeviceSession, Io, OnHost, PinnedMemory, is_on_device};
 use crate::device::{Device, replay};
 use crate::engine::Engine;
@@ -211,7 +212,10 @@ impl Session {
     /// If there is no such model or output.
     pub fn output(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
         let (arena, range) = self.place(port(self.of(model)?, "output", n)?);
-        let staging = self.device.as_ref().and_then(|d| d.staging(model, n, false));
+        let staging = self
+            .device
+            .as_ref()
+            .and_then(|d| d.staging(model, n, false));
         Ok(staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[range]))
     }
 
@@ -286,10 +290,11 @@ impl Session {
     /// If there is no such model, or a step or the device fails.
     pub fn run(&mut self, model: ModelIndex) -> Result<(), RunError> {
         if self.device.is_some() {
-            return self.on_device(model, |device, engine, on_host| {
-                device.run(engine, model, Io::Host, false, on_host)
-            })
-            .map(|_| ());
+            return self
+                .on_device(model, |device, engine, on_host| {
+                    device.run(engine, model, Io::Host, false, on_host)
+                })
+                .map(|_| ());
         }
         self.replay(model, None)
     }
@@ -437,11 +442,7 @@ impl Session {
         let device = self.device.as_ref();
         device
             .and_then(|d| d.device_ptr(self.plan(), port))
-            .ok_or_else(|| PortError::Memory {
-                model: of.name.clone(),
-                port: port.name.clone(),
-                asked: "the memory of a CUDA device".to_owned(),
-            })
+            .ok_or_else(|| not_on_device(of, port))
     }
 
     /// Copies input `n` of a model from elsewhere on its device, for [`Session::run_on_device`].
@@ -461,17 +462,14 @@ impl Session {
         from: DevicePtr,
     ) -> Result<(), RunError> {
         let to = self.device_input(model, n).map_err(RunError::Model)?;
-        let of = self.of(model).map_err(RunError::Model)?;
         if from.device != to.device || from.bytes != to.bytes {
-            return Err(RunError::Model(PortError::Bytes {
+            let of = self.of(model).map_err(RunError::Model)?;
+            let said = |at: DevicePtr| format!("{} bytes on CUDA device {}", at.bytes, at.device);
+            return Err(RunError::Model(PortError::Tensor {
                 model: of.name.clone(),
                 port: of.inputs[n].name.clone(),
-                expected: to.bytes,
-                found: if from.device == to.device {
-                    from.bytes
-                } else {
-                    0
-                },
+                expected: said(to),
+                found: said(from),
             }));
         }
         match &mut self.device {
@@ -480,6 +478,98 @@ impl Session {
                 device.copy_input(self.engine.plan(), model, to, from.address)
             },
             None => Ok(()),
+        }
+    }
+
+    /// Output `n` of a model where it lies on the device, to be handed to another library without a
+    /// copy. It holds what the last run of the model left there, and the next run writes to it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model or output, or it lies on the host.
+    pub fn export_output(&self, model: ModelIndex, n: usize) -> Result<Exported, PortError> {
+        let at = self.device_output(model, n)?;
+        let of = self.of(model)?;
+        let port = port(of, "output", n)?;
+        let memory = self.device.as_ref().map(|d| d.memory());
+        memory
+            .map(|memory| Exported::new(memory, at, port.dtype, &port.dims))
+            .ok_or_else(|| not_on_device(of, port))
+    }
+
+    /// Copies a tensor of another library to input `n` of a model: for [`Session::run_on_device`] if
+    /// it lies on the device, for both ways to run if it lies on the host.
+    ///
+    /// # Safety
+    /// `tensor` is a tensor as DLPack lays it out, with data that the engine's device, or the host,
+    /// can read; what writes it has been waited for, and nobody writes it during the call.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model or input, the tensor is of another type, other dimensions, not
+    /// row-major or on another device, or the device fails.
+    pub unsafe fn import_input(
+        &mut self,
+        model: ModelIndex,
+        n: usize,
+        tensor: &dlpack::Tensor,
+    ) -> Result<(), RunError> {
+        // SAFETY: as the caller says.
+        let found = unsafe { Described::new(tensor) };
+        let (name, port) = {
+            let of = self.of(model).map_err(RunError::Model)?;
+            let port = port(of, "input", n).map_err(RunError::Model)?;
+            (of.name.clone(), port.clone())
+        };
+        let bytes = self.place(&port).1.len();
+        let refused = |expected: String, found: String| {
+            RunError::Model(PortError::Tensor {
+                model: name.clone(),
+                port: port.name.clone(),
+                expected,
+                found,
+            })
+        };
+        if found.dtype != dlpack::DataType::new(port.dtype) {
+            let found = format!("one of type {:?}", found.dtype);
+            return Err(refused(port.dtype.to_string(), found));
+        }
+        if !found
+            .dims
+            .iter()
+            .map(|&d| d as u64)
+            .eq(port.dims.iter().copied())
+        {
+            let found = format!("dimensions {:?}", found.dims);
+            return Err(refused(format!("dimensions {:?}", port.dims), found));
+        }
+        if let Some(strides) = found.strides {
+            let found = format!("strides {strides:?}");
+            return Err(refused("a row-major tensor".to_owned(), found));
+        }
+        match found.device.device_type {
+            dlpack::CUDA => {
+                let from = DevicePtr {
+                    address: found.data.addr() as u64,
+                    bytes: bytes as u64,
+                    device: u16::try_from(found.device.device_id).unwrap_or(u16::MAX),
+                };
+                // SAFETY: as the caller says.
+                unsafe { self.copy_device_input(model, n, from) }
+            }
+            dlpack::CPU | dlpack::CUDA_HOST => {
+                let input = self.input_mut(model, n).map_err(RunError::Model)?;
+                if !input.is_empty() {
+                    // SAFETY: so many bytes are there, as the caller says.
+                    let data = unsafe { std::slice::from_raw_parts(found.data, bytes) };
+                    input.copy_from_slice(data);
+                }
+                self.upload_inputs(model)
+            }
+            other => Err(refused(
+                "memory of the host or of a CUDA device".to_owned(),
+                format!("memory of kind {other}"),
+            )),
         }
     }
 
@@ -561,6 +651,13 @@ fn port<'a>(model: &'a Model, kind: &'static str, n: usize) -> Result<&'a Port, 
 fn number(model: &Model, kind: &'static str, name: &str) -> Result<usize, PortError> {
     let at = ports(model, kind).iter().position(|p| p.name == name);
     at.ok_or_else(|| no_port(model, kind, name))
+}
+
+fn not_on_device(model: &Model, port: &Port) -> PortError {
+    PortError::NotOnDevice {
+        model: model.name.clone(),
+        port: port.name.clone(),
+    }
 }
 
 fn ports<'a>(model: &'a Model, kind: &'static str) -> &'a [Port] {

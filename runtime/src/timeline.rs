@@ -62,7 +62,11 @@ pub fn chrome_trace(plan: &ValidPlan, runs: &[(Duration, Vec<Span>)]) -> String 
         };
         names.push(name("thread_name", process, lane, &thread));
     }
-    text += &names.into_iter().chain(events).collect::<Vec<_>>().join(",\n");
+    text += &names
+        .into_iter()
+        .chain(events)
+        .collect::<Vec<_>>()
+        .join(",\n");
     text += "\n]}\n";
     text
 }

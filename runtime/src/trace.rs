@@ -1,5 +1,6 @@
 //! A device that writes commands down.
 
+use crate::cuda::schedule::{Cut, Node, Part, Segment, What, copied_bytes, schedule};
 use crate::device::Device;
 use plans::spec::Role;
 use plans::{ModelIndex, Place, StepIndex, ValidPlan};
@@ -16,10 +17,21 @@ use std::fmt::Write;
 /// end resnet50
 /// ```
 ///
-/// Places are bytes in an arena or in a weight.
+/// Places are bytes in an arena or in a weight. Steps on a CUDA device come with the nodes of the
+/// graph that they are in, which may start `early`: while what they come after still runs.
+///
+/// ```text
+/// graph of steps 0 to 1
+/// launch 0 lane 0 map Add: read arena 0+0, read weight 0, write arena 1+0
+///   node 0: add 8x1x1 blocks of 128x1x1 threads
+/// launch 1 lane 0 map Add: read arena 1+0, read weight 1, write arena 0+4096
+///   node 1: add 8x1x1 blocks of 128x1x1 threads, after 0 early
+/// ```
 pub struct Trace<'a> {
     plan: &'a ValidPlan,
     text: String,
+    /// The graphs of the model that runs.
+    graphs: Vec<Segment>,
 }
 
 impl<'a> Trace<'a> {
@@ -28,6 +40,7 @@ impl<'a> Trace<'a> {
         Self {
             plan,
             text: String::new(),
+            graphs: vec![],
         }
     }
 
@@ -42,12 +55,58 @@ impl<'a> Trace<'a> {
     }
 }
 
+/// A node of a graph, for people.
+fn described(plan: &ValidPlan, node: &Node) -> String {
+    let step = &plan.steps[node.step.index()];
+    let mut text = match (node.what, &step.code) {
+        (What::Launch(n), Some(code)) => {
+            let launch = &plan.codes[code.code.index()].launches[n];
+            let by = |n: [u32; 3]| format!("{}x{}x{}", n[0], n[1], n[2]);
+            let mut text = format!(
+                "{} {} blocks of {} threads",
+                launch.function,
+                by(launch.grid),
+                by(launch.block)
+            );
+            if launch.shared_bytes > 0 {
+                text += &format!(", {} bytes shared", launch.shared_bytes);
+            }
+            if launch.cluster != [1; 3] {
+                text += &format!(", clusters of {}", by(launch.cluster));
+            }
+            if launch.cooperative {
+                text += ", all at once";
+            }
+            text
+        }
+        _ => format!("copy {} bytes", copied_bytes(plan, step)),
+    };
+    for (i, edge) in node.after.iter().enumerate() {
+        text += if i == 0 { ", after " } else { " and " };
+        text += &edge.node.to_string();
+        text += if edge.early { " early" } else { "" };
+    }
+    text
+}
+
 impl Device for Trace<'_> {
     type Error = Infallible;
 
     fn begin(&mut self, model: ModelIndex) -> Result<(), Infallible> {
         let name = &self.plan.models[model.index()].name;
         self.line(format_args!("begin {name}"));
+        let cut = Cut {
+            every_step: false,
+            timed: false,
+            waits: &|_| true,
+        };
+        let parts = schedule(self.plan, model, cut).parts.into_iter();
+        self.graphs = parts
+            .filter_map(|part| match part {
+                Part::Device(segment) => Some(segment),
+                Part::Host(_) => None,
+            })
+            .collect();
         Ok(())
     }
 
@@ -81,6 +140,11 @@ impl Device for Trace<'_> {
                 }
             })
             .collect();
+        let starts = self.graphs.iter().find(|g| g.steps.start == step.index());
+        if let Some(steps) = starts.map(|g| g.steps.clone()) {
+            let last = steps.end - 1;
+            self.line(format_args!("graph of steps {} to {last}", steps.start));
+        }
         self.line(format_args!(
             "launch {} lane {} {} {}: {}",
             step.0,
@@ -89,6 +153,16 @@ impl Device for Trace<'_> {
             launched.label,
             args.join(", ")
         ));
+        let graph = self.graphs.iter().find(|g| g.steps.contains(&step.index()));
+        let nodes: Vec<String> = graph
+            .into_iter()
+            .flat_map(|graph| graph.nodes.iter().enumerate())
+            .filter(|(_, node)| node.step == step)
+            .map(|(n, node)| format!("  node {n}: {}", described(self.plan, node)))
+            .collect();
+        for node in nodes {
+            self.line(format_args!("{node}"));
+        }
         Ok(())
     }
 

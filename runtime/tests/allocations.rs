@@ -229,7 +229,7 @@ fn runs_of_every_class_allocate_nothing() {
             let loaded = Arc::new(Loaded::from_parts(plan, &weights).unwrap());
             let options = Options {
                 threads: 3,
-                level: None,
+                ..Options::default()
             };
             let engine = Arc::new(Engine::bind(loaded, &options).unwrap());
             let mut session = engine.session().unwrap();

@@ -1,11 +1,11 @@
 //! What sessions of a plan share on a device.
 
+use super::Options;
 use super::context::{Context, Current};
 use super::driver::{Driver, DriverError, Unavailable};
 use super::image::Images;
 use super::memory::{DeviceMemory, PinnedMemory};
 use super::weights::{WeightPlaces, upload};
-use super::Options;
 use crate::cpu::pool::Pool;
 use crate::error::BindError;
 use crate::load::Loaded;
@@ -69,9 +69,9 @@ impl Bound {
         });
         kernels?;
         // Nothing in the thread panics: slices are cut to their lengths.
-        let weights = weights.expect("uploading does not panic").map_err(|e| {
-            failed_to_allocate(&context, e.bytes, e.what, e.error)
-        })?;
+        let weights = weights
+            .expect("uploading does not panic")
+            .map_err(|e| failed_to_allocate(&context, e.bytes, e.what, e.error))?;
         Ok(Self {
             context,
             images,

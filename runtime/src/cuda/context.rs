@@ -157,8 +157,7 @@ pub(super) fn describe(ordinal: u16) -> Result<DeviceInfo, Unavailable> {
     .map_err(failed)?;
     let mut memory_bytes = 0;
     // SAFETY: it writes a number.
-    unsafe { call!(driver, cuDeviceTotalMem_v2(&raw mut memory_bytes, device)) }
-        .map_err(failed)?;
+    unsafe { call!(driver, cuDeviceTotalMem_v2(&raw mut memory_bytes, device)) }.map_err(failed)?;
     use sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as N_SMS;
     // SAFETY: as above.
     let name = unsafe { CStr::from_ptr(name.as_ptr()) };

@@ -268,7 +268,10 @@ impl Driver {
     /// If there is none that will do, or no device.
     pub(crate) fn get() -> Result<&'static Self, Unavailable> {
         static DRIVER: OnceLock<Result<Driver, Unavailable>> = OnceLock::new();
-        DRIVER.get_or_init(Self::start).as_ref().map_err(Clone::clone)
+        DRIVER
+            .get_or_init(Self::start)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     fn start() -> Result<Self, Unavailable> {

@@ -83,16 +83,15 @@ impl Graph {
     ) -> Result<Self, BindError> {
         let first = StepIndex(segment.steps.start as u32);
         let of_step = |step: StepIndex, what: &str| {
-            let (step, what) = (StepRef::new(plan, step), what.to_owned());
+            let (step, what) = (Box::new(StepRef::new(plan, step)), what.to_owned());
             move |error: DriverError| BindError::Launch { step, what, error }
         };
         let current = context.enter().map_err(of_step(first, "its graph"))?;
         let driver = current.driver();
         let mut handle = std::ptr::null_mut();
         // SAFETY: it writes a handle; no flags exist.
-        current
-            .keep(unsafe { call!(driver, cuGraphCreate(&raw mut handle, 0)) })
-            .map_err(of_step(first, "its graph"))?;
+        let created = current.keep(unsafe { call!(driver, cuGraphCreate(&raw mut handle, 0)) });
+        created.map_err(of_step(first, "its graph"))?;
         let builder = Builder {
             current: &current,
             handle,
@@ -149,9 +148,9 @@ impl Graph {
             exec,
         };
         // SAFETY: both are alive.
-        current
-            .keep(unsafe { call!(driver, cuGraphUpload(graph.exec, stream.handle())) })
-            .map_err(of_step(first, "its graph"))?;
+        let uploaded =
+            current.keep(unsafe { call!(driver, cuGraphUpload(graph.exec, stream.handle())) });
+        uploaded.map_err(of_step(first, "its graph"))?;
         Ok(graph)
     }
 
@@ -166,12 +165,7 @@ impl Graph {
         stream: &Stream,
     ) -> Result<(), DriverError> {
         // SAFETY: both are alive; the memory is as the caller says.
-        current.keep(unsafe {
-            call!(
-                current.driver(),
-                cuGraphLaunch(self.exec, stream.handle())
-            )
-        })
+        current.keep(unsafe { call!(current.driver(), cuGraphLaunch(self.exec, stream.handle())) })
     }
 }
 
@@ -390,9 +384,7 @@ fn node_params(kind: sys::CUgraphNodeType) -> sys::CUgraphNodeParams {
     sys::CUgraphNodeParams {
         type_: kind,
         reserved0: [0; 3],
-        __bindgen_anon_1: sys::CUgraphNodeParams_st__bindgen_ty_1 {
-            reserved1: [0; 29],
-        },
+        __bindgen_anon_1: sys::CUgraphNodeParams_st__bindgen_ty_1 { reserved1: [0; 29] },
         reserved2: 0,
     }
 }

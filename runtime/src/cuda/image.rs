@@ -102,7 +102,7 @@ impl Images {
             let Some(image) = choose(&plan.images, &code.images, context.arch()) else {
                 let kinds = code.images.iter().map(|i| plan.images[i.index()].kind);
                 return Err(BindError::NoImage {
-                    step: StepRef::new(plan, i),
+                    step: Box::new(StepRef::new(plan, i)),
                     arch: context.arch(),
                     images: kinds.collect(),
                 });
@@ -209,7 +209,7 @@ impl Library {
         let plan = loaded.plan();
         let described = &plan.images[image.index()];
         let failed = |error: DriverError, log: String| BindError::Image {
-            step: StepRef::new(plan, used.step),
+            step: Box::new(StepRef::new(plan, used.step)),
             error,
             log,
         };
@@ -262,11 +262,13 @@ impl Library {
             kernels: vec![],
         };
         for function in &used.functions {
-            let kernel = library.kernel(function).map_err(|what| BindError::Function {
-                step: StepRef::new(plan, used.step),
-                function: function.name.clone(),
-                what,
-            })?;
+            let kernel = library
+                .kernel(function)
+                .map_err(|what| BindError::Function {
+                    step: Box::new(StepRef::new(plan, used.step)),
+                    function: function.name.clone(),
+                    what,
+                })?;
             library.kernels.push(kernel);
         }
         Ok(library)
@@ -281,14 +283,13 @@ impl Library {
             .map_err(|_| "its name holds a zero byte".to_owned())?;
         let mut kernel = std::ptr::null_mut();
         // SAFETY: it writes a handle; the name ends with a zero.
-        current
-            .keep(unsafe {
-                call!(
-                    driver,
-                    cuLibraryGetKernel(&raw mut kernel, self.handle, name.as_ptr())
-                )
-            })
-            .map_err(said)?;
+        let found = current.keep(unsafe {
+            call!(
+                driver,
+                cuLibraryGetKernel(&raw mut kernel, self.handle, name.as_ptr())
+            )
+        });
+        found.map_err(said)?;
         // The driver reads as many parameters as the function has.
         for n in 0..=function.n_params {
             let (mut offset, mut size) = (0, 0);
@@ -314,25 +315,23 @@ impl Library {
             use sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED;
             let bytes = c_int::try_from(function.shared_bytes).unwrap_or(c_int::MAX);
             // SAFETY: the kernel is the library's, the device the context's.
-            current
-                .keep(unsafe {
-                    call!(
-                        driver,
-                        cuKernelSetAttribute(SHARED, bytes, kernel, self.context.device())
-                    )
-                })
-                .map_err(|e| format!("it can't have {bytes} bytes of shared memory: {e}"))?;
+            let allowed = current.keep(unsafe {
+                call!(
+                    driver,
+                    cuKernelSetAttribute(SHARED, bytes, kernel, self.context.device())
+                )
+            });
+            allowed.map_err(|e| format!("it can't have {bytes} bytes of shared memory: {e}"))?;
         }
         // Load it now, not in its first launch.
         let mut loaded = std::ptr::null_mut();
         // SAFETY: the kernel is the library's; it writes a handle.
-        current
-            .keep(unsafe { call!(driver, cuKernelGetFunction(&raw mut loaded, kernel)) })
-            .map_err(said)?;
+        let got =
+            current.keep(unsafe { call!(driver, cuKernelGetFunction(&raw mut loaded, kernel)) });
+        got.map_err(said)?;
         // SAFETY: the function is the kernel's in the current context.
-        current
-            .keep(unsafe { call!(driver, cuFuncLoad(loaded)) })
-            .map_err(said)?;
+        let ready = current.keep(unsafe { call!(driver, cuFuncLoad(loaded)) });
+        ready.map_err(said)?;
         Ok(kernel)
     }
 }
@@ -344,7 +343,14 @@ mod tests {
     #[test]
     fn the_image_closest_to_the_device_is_chosen() {
         use ImageKind::{Cubin, Ptx};
-        let kinds = [Cubin(80), Cubin(86), Cubin(90), Ptx(90), Ptx(80), Cubin(100)];
+        let kinds = [
+            Cubin(80),
+            Cubin(86),
+            Cubin(90),
+            Ptx(90),
+            Ptx(80),
+            Cubin(100),
+        ];
         let images: Vec<Image> = kinds
             .iter()
             .map(|&kind| Image {

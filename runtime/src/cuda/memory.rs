@@ -37,10 +37,6 @@ impl DeviceMemory {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
-
-    pub(crate) fn context(&self) -> &Arc<Context> {
-        &self.context
-    }
 }
 
 impl Drop for DeviceMemory {

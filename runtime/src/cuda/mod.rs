@@ -15,6 +15,7 @@
 
 mod bound;
 mod context;
+pub mod dlpack;
 mod driver;
 mod graph;
 mod image;

@@ -451,7 +451,9 @@ impl Run<'_> {
         }
         let (start, end) = (&session.start, &session.end);
         if timed {
-            start.record(self.current, &session.stream).map_err(failed)?;
+            start
+                .record(self.current, &session.stream)
+                .map_err(failed)?;
         }
         let running = self.parts(graphs, on_host)?;
         if timed {
@@ -494,7 +496,9 @@ impl Run<'_> {
             on_host_times.push((step, start, began.elapsed() - start));
             Ok(())
         })?;
-        before_outputs.record(self.current, stream).map_err(failed)?;
+        before_outputs
+            .record(self.current, stream)
+            .map_err(failed)?;
         self.copy_outputs()?;
         after.record(self.current, stream).map_err(failed)?;
         self.wait(running)?;
@@ -511,7 +515,10 @@ impl Run<'_> {
         };
         let mut spans = vec![span(Work::Inputs(self.model), before, after_inputs)?];
         let mut hosts = on_host_times.into_iter();
-        for (i, events) in self.plan.models[self.model.index()].steps().zip(&timed.events) {
+        for (i, events) in self.plan.models[self.model.index()]
+            .steps()
+            .zip(&timed.events)
+        {
             let step = StepIndex(i as u32);
             match events {
                 Some((start, end)) => spans.push(span(Work::Step(step), start, end)?),
@@ -562,7 +569,11 @@ impl Run<'_> {
 
     /// Starts all parts; those that come before one of the host are waited for. Gives the steps that
     /// may still run.
-    fn parts(&self, graphs: &Graphs, on_host: OnHost<'_>) -> Result<Option<Range<usize>>, RunError> {
+    fn parts(
+        &self,
+        graphs: &Graphs,
+        on_host: OnHost<'_>,
+    ) -> Result<Option<Range<usize>>, RunError> {
         let session = &*self.session;
         let mut running: Option<Range<usize>> = None;
         for part in &graphs.parts {
@@ -592,7 +603,7 @@ impl Run<'_> {
     }
 
     fn steps(&self, steps: Range<usize>) -> During {
-        let step = |i: usize| StepRef::new(self.plan, StepIndex(i as u32));
+        let step = |i: usize| Box::new(StepRef::new(self.plan, StepIndex(i as u32)));
         During::Steps {
             first: step(steps.start),
             last: step(steps.end - 1),
@@ -723,9 +734,8 @@ impl Material for Steps<'_> {
             // A valid plan's steps have arguments in the memory of their device.
             Location::Host(_) => 0,
         };
-        let buffer = |b: Option<BufferIndex>| {
-            b.map(|b| address(self.location(Place::Buffer(b), 0)))
-        };
+        let buffer =
+            |b: Option<BufferIndex>| b.map(|b| address(self.location(Place::Buffer(b), 0)));
         let args = step.args.iter();
         let mut params: Vec<u64> = args
             .map(|arg| address(self.location(arg.place, arg.offset)))

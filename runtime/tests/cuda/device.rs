@@ -1,9 +1,10 @@
 //! Plans on each CUDA device that there is.
 
+use crate::allocations;
 use crate::child;
 use crate::plans::{self, BYTES, Builder, CUDA, N};
 use ::plans::{DType, ModelIndex, Place};
-use dlirc_runtime::cuda::{self, DevicePtr};
+use dlirc_runtime::cuda::{self, DevicePtr, dlpack};
 use dlirc_runtime::timeline::{Work, chrome_trace};
 use dlirc_runtime::{BindError, During, Engine, Fault, Loaded, Options, RunError, RunOn, Session};
 use std::sync::Arc;
@@ -18,7 +19,11 @@ fn on_each_device(test: impl Fn(RunOn)) {
     }
 }
 
-fn bind(loaded: &Arc<Loaded>, device: RunOn, cuda: cuda::Options) -> Result<Arc<Engine>, BindError> {
+fn bind(
+    loaded: &Arc<Loaded>,
+    device: RunOn,
+    cuda: cuda::Options,
+) -> Result<Arc<Engine>, BindError> {
     let options = Options {
         device,
         cuda,
@@ -41,9 +46,7 @@ pub(crate) fn ramp(first: f32) -> Vec<u8> {
 }
 
 fn run(session: &mut Session, x: &[u8]) -> Vec<u8> {
-    session
-        .set_input(MODEL, "x0", DType::F32, &[N], x)
-        .unwrap();
+    session.set_input(MODEL, "x0", DType::F32, &[N], x).unwrap();
     session.run(MODEL).unwrap();
     session.output(MODEL, 0).unwrap().to_vec()
 }
@@ -98,6 +101,24 @@ fn options_change_no_result() {
                 let expected = run(&mut session(&loaded, RunOn::Cpu), &x);
                 assert!(run(&mut on_device, &x) == expected, "{name} {options:?}");
             }
+        }
+    });
+}
+
+#[test]
+fn runs_allocate_nothing() {
+    on_each_device(|device| {
+        for (name, loaded) in all_plans() {
+            let mut session = session(&loaded, device);
+            // The driver's library is not this program; its first launch may be slow.
+            session.run(MODEL).unwrap();
+            let before = allocations::count();
+            for _ in 0..3 {
+                session.run(MODEL).unwrap();
+                session.run_on_device(MODEL).unwrap();
+                session.run_on_device_timed(MODEL).unwrap();
+            }
+            assert_eq!(allocations::count(), before, "{name}");
         }
     });
 }
@@ -208,6 +229,61 @@ fn inputs_and_outputs_can_stay_on_the_device() {
         // SAFETY: it is refused.
         let error = unsafe { second.copy_device_input(MODEL, 0, short) }.unwrap_err();
         assert!(matches!(error, RunError::Model(_)), "{error}");
+    });
+}
+
+#[test]
+fn tensors_change_hands() {
+    on_each_device(|device| {
+        let loaded = plans::chain(&["add"]);
+        let engine = bind(&loaded, device, cuda::Options::default()).unwrap();
+        let (mut first, mut second) = (engine.session().unwrap(), engine.session().unwrap());
+        let x = ramp(5.0);
+        let once = run(&mut first, &x);
+        let twice = run(&mut session(&loaded, RunOn::Cpu), &once);
+        let managed = first.export_output(MODEL, 0).unwrap().into_managed();
+        let versioned = first.export_output(MODEL, 0).unwrap().into_versioned();
+        // The tensors outlive the session that they come from.
+        drop(first);
+        // SAFETY: both were just made.
+        let (of_managed, of_versioned) =
+            unsafe { (&mut (*managed).dl_tensor, &(*versioned).dl_tensor) };
+        assert_eq!(of_managed.data, of_versioned.data);
+        for tensor in [&*of_managed, of_versioned] {
+            second.input_mut(MODEL, 0).unwrap().fill(0);
+            second.upload_inputs(MODEL).unwrap();
+            // SAFETY: the memory is the first session's, which nobody writes any more.
+            unsafe { second.import_input(MODEL, 0, tensor) }.unwrap();
+            second.run_on_device(MODEL).unwrap();
+            second.download_outputs(MODEL).unwrap();
+            assert!(second.output(MODEL, 0).unwrap() == twice);
+        }
+        let mut on_host = x.clone();
+        let tensor = dlpack::Tensor {
+            data: on_host.as_mut_ptr().cast(),
+            device: dlpack::Device {
+                device_type: dlpack::CPU,
+                device_id: 0,
+            },
+            ..*of_managed
+        };
+        // SAFETY: the data is there.
+        unsafe { second.import_input(MODEL, 0, &tensor) }.unwrap();
+        second.run(MODEL).unwrap();
+        assert!(second.output(MODEL, 0).unwrap() == once);
+        let mut strides = [2i64];
+        of_managed.strides = strides.as_mut_ptr();
+        // SAFETY: it is refused before it is read.
+        let error = unsafe { second.import_input(MODEL, 0, of_managed) }.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "input x0 of model tested takes a row-major tensor, not strides [2]"
+        );
+        // SAFETY: each is deleted once, and not used again.
+        unsafe {
+            (*managed).deleter.unwrap()(managed);
+            (*versioned).deleter.unwrap()(versioned);
+        }
     });
 }
 

@@ -5,7 +5,9 @@
     reason = "tests say what they skip, children what they found"
 )]
 
+mod allocations;
 mod child;
 mod device;
 mod plans;
-
+mod stub;
+mod trace;

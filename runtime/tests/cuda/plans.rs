@@ -105,9 +105,7 @@ impl Builder {
     /// A buffer of so many bytes.
     pub(crate) fn buffer(&mut self, device: Device, kind: ArenaKind, bytes: u64) -> BufferIndex {
         let arena = ARENAS.iter().position(|&a| a == (device, kind)).unwrap();
-        let offset = self.plan.arenas[arena]
-            .bytes
-            .next_multiple_of(BUFFER_ALIGN);
+        let offset = self.plan.arenas[arena].bytes.next_multiple_of(BUFFER_ALIGN);
         self.plan.arenas[arena].bytes = offset + bytes;
         self.plan.buffers.push(Buffer {
             arena: ArenaIndex(arena as u32),

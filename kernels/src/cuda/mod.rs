@@ -10,6 +10,7 @@ pub mod compile;
 pub mod contract;
 mod dims;
 pub mod map;
+mod movement;
 mod prelude;
 pub mod recurrent;
 pub mod row;
@@ -101,6 +102,7 @@ pub fn generate(spec: &KernelSpec, target: &Target) -> Result<Generated, Refused
         KernelSpec::Contract(s) => contract::generate(s, target),
         KernelSpec::Map(s) => map::generate(s, target),
         KernelSpec::Recurrent(s) => recurrent::generate(s, target),
+        KernelSpec::Movement(s) => movement::generate(s, target),
         KernelSpec::Row(s) => row::generate(s, target),
         KernelSpec::Transfer(s) => map::generate(&s.as_map(), target),
         KernelSpec::Window(s) => window::generate(s, target),

@@ -401,3 +401,27 @@ DEVICE long long n_inside(long long first, long long extent, long long n, long l
     long long last = after < n ? after : n;
     return last > before ? last - before : 0;
 }
+
+// part: wrapped mirrored
+// Positions outside of an extent: from the opposite side, and mirrored at the first and last one.
+DEVICE long long wrapped(long long i, long long n) {
+    long long r = i % n;
+    return r < 0 ? r + n : r;
+}
+DEVICE long long mirrored(long long i, long long n) {
+    if (n == 1) return 0;
+    long long r = wrapped(i, 2 * (n - 1));
+    return r < n ? r : 2 * (n - 1) - r;
+}
+
+// part: nearest_i64 nearest_u64
+// The nearest integer in a range, of two the even one; NaN gives 0 or what is nearest to it.
+DEVICE long long nearest_i64(double x, long long low, long long high) {
+    double r = rint(x);
+    long long i = r != r ? 0 : __double2ll_rz(r);
+    return i < low ? low : i > high ? high : i;
+}
+DEVICE unsigned long long nearest_u64(double x) {
+    double r = rint(x);
+    return r > 0.0 ? __double2ull_rz(r) : 0;
+}

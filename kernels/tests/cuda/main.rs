@@ -5,6 +5,7 @@ mod attention;
 mod contract;
 mod emulate;
 mod map;
+mod movement;
 mod row;
 mod window;
 mod recurrent;

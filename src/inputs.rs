@@ -172,7 +172,7 @@ pub fn set(session: &mut Session, model: ModelIndex, values: &[Tensor]) -> Resul
     Ok(())
 }
 
-/// The outputs of a model after a run, in order.
+/// The outputs of a model after a run, in order, each of the size that the run gave it.
 ///
 /// # Errors
 /// If there is no such model.
@@ -180,9 +180,51 @@ pub fn outputs(session: &Session, model: ModelIndex) -> Result<Vec<Tensor>, Diag
     let ports = &session.plan().models[model.index()].outputs;
     let mut outputs = vec![];
     for (n, port) in ports.iter().enumerate() {
-        let data = session.output(model, n)?.to_vec();
-        let tensor = Tensor::new(ir_dtype(port.dtype), &dims(port), data.into());
+        let data = session.output(model, n)?;
+        let found: Vec<usize> = session
+            .output_dims(model, n)?
+            .iter()
+            .map(|&d| d as usize)
+            .collect();
+        let data = match port.size {
+            Some(size) => leading(
+                data,
+                &dims(port),
+                size.axis as usize,
+                found[size.axis as usize],
+            ),
+            None => data.to_vec(),
+        };
+        let tensor = Tensor::new(ir_dtype(port.dtype), &found, data.into());
         outputs.push(tensor.expect("a valid plan's output has the bytes of its type and shape"));
     }
     Ok(outputs)
+}
+
+/// The first `n` positions along `axis` of a row-major tensor of dimensions `dims`.
+fn leading(data: &[u8], dims: &[usize], axis: usize, n: usize) -> Vec<u8> {
+    let rows: usize = dims[..axis].iter().product();
+    let row = data.len() / rows.max(1);
+    let kept = row / dims[axis].max(1) * n;
+    (0..rows)
+        .flat_map(|r| &data[r * row..][..kept])
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leading;
+
+    #[test]
+    fn tensors_are_cut_along_an_axis() {
+        let data: Vec<u8> = (0..12).collect();
+        assert_eq!(leading(&data, &[4, 3], 0, 2), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(leading(&data, &[3, 4], 1, 2), [0, 1, 4, 5, 8, 9]);
+        assert_eq!(leading(&data, &[2, 3, 2], 1, 1), [0, 1, 6, 7]);
+        assert_eq!(leading(&data, &[3, 4], 1, 4), data);
+        assert_eq!(leading(&data, &[3, 4], 1, 0), []);
+        assert_eq!(leading(&[], &[0, 4], 1, 2), []);
+        assert_eq!(leading(&[], &[3, 0], 1, 0), []);
+    }
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod models;
 mod plan;
 mod random_models;
+mod run_sizes;
 
 use std::any::Any;
 use std::io::Write;

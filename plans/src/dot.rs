@@ -1,6 +1,5 @@
 //! Plans as graphs in the dot language of Graphviz.
 
-use crate::describe::tensor;
 use crate::flow::{End, flows};
 use crate::plan::{Device, ModelIndex, StepIndex};
 use crate::validate::ValidPlan;
@@ -82,7 +81,7 @@ fn write_dot(plan: &ValidPlan, out: &mut String) -> fmt::Result {
                     "    {} [label=\"{}\\n{}\", shape=ellipse, fillcolor=\"#ffffff\"];",
                     id(end),
                     quoted(&port.name),
-                    tensor(port.dtype, &port.dims)
+                    port.ty()
                 )?;
             }
         }

@@ -1,6 +1,6 @@
 //! Which step computes what another one reads.
 
-use crate::plan::{BufferIndex, ModelIndex, Place, StepIndex};
+use crate::plan::{BufferIndex, ModelIndex, Place, RunSize, StepIndex};
 use crate::spec::{ArgSpec, Role};
 use crate::validate::ValidPlan;
 use std::collections::BTreeSet;
@@ -77,9 +77,12 @@ pub fn flows(plan: &ValidPlan) -> Vec<Flow> {
             }
         }
         for (n, port) in model.outputs.iter().enumerate() {
+            let to = End::Output(m, n);
             let b = port.buffer.index();
-            let all = 0..plan.buffers[b].bytes;
-            read(&writers[b], End::Output(m, n), port.buffer, all);
+            read(&writers[b], to, port.buffer, 0..plan.buffers[b].bytes);
+            if let Some(RunSize { count, .. }) = port.size {
+                read(&writers[count.index()], to, count, 0..RunSize::BYTES);
+            }
         }
     }
     found.into_iter().collect()

@@ -91,6 +91,12 @@ pub struct PortJson {
     pub dims: Vec<u64>,
     /// Where it lies.
     pub buffer: u32,
+    /// The dimension whose size each run decides, `dims` being the most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_axis: Option<u32>,
+    /// The buffer in which a run leaves that size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_buffer: Option<u32>,
 }
 
 /// A region of memory.
@@ -342,6 +348,8 @@ fn ports(ports: &[Port]) -> Vec<PortJson> {
         dtype: p.dtype.name(),
         dims: p.dims.clone(),
         buffer: p.buffer.0,
+        size_axis: p.size.map(|s| s.axis),
+        size_buffer: p.size.map(|s| s.count.0),
     };
     ports.iter().map(port).collect()
 }

@@ -114,10 +114,55 @@ pub struct Port {
     pub name: String,
     /// The element type.
     pub dtype: DType,
-    /// The dimensions, outermost first.
+    /// The dimensions, outermost first; of one that `size` names, the most that it can be.
     pub dims: Vec<u64>,
     /// Where it lies.
     pub buffer: BufferIndex,
+    /// The dimension whose size each run decides, if one is; outputs only.
+    pub size: Option<RunSize>,
+}
+
+/// The size of a dimension of an output, which a run decides: what lies beyond it means nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RunSize {
+    /// The dimension.
+    pub axis: u32,
+    /// Where the run leaves the size, an i64. Ports may share it.
+    ///
+    /// Readers take less than 0 for 0, and more than the port's dimension for that dimension.
+    pub count: BufferIndex,
+}
+
+impl RunSize {
+    /// The bytes of a count.
+    pub const BYTES: u64 = 8;
+}
+
+impl Port {
+    /// The dimensions after a run that left the size `count`.
+    pub fn dims_after(&self, count: i64) -> Vec<u64> {
+        let mut dims = self.dims.clone();
+        if let Some(size) = self.size
+            && let Some(dim) = dims.get_mut(size.axis as usize)
+        {
+            *dim = u64::try_from(count).unwrap_or(0).min(*dim);
+        }
+        dims
+    }
+
+    /// Its type, for people: `f32[1,1000]`; `i64[<=200,3]` where a run decides the size.
+    pub fn ty(&self) -> String {
+        let dims: Vec<String> = self
+            .dims
+            .iter()
+            .enumerate()
+            .map(|(axis, n)| match self.size {
+                Some(size) if size.axis as usize == axis => format!("<={n}"),
+                _ => n.to_string(),
+            })
+            .collect();
+        format!("{}[{}]", self.dtype, dims.join(","))
+    }
 }
 
 /// A region of memory.

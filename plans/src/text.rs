@@ -157,10 +157,12 @@ fn model(plan: &Plan, index: usize, out: &mut String) -> fmt::Result {
         for port in ports {
             writeln!(
                 out,
-                "  {what} {}: {} in b{}",
+                "  {what} {}: {} in b{}{}",
                 name(&port.name),
-                tensor(port.dtype, &port.dims),
-                port.buffer.0
+                port.ty(),
+                port.buffer.0,
+                port.size
+                    .map_or_else(String::new, |s| format!(", size in b{}", s.count.0))
             )?;
         }
     }

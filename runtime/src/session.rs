@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::{BindError, PortError, RunError, StepRef};
 use crate::memory::{ALIGN, AlignedBytes};
 use crate::timeline::{Span, Work};
-use plans::{DType, Model, ModelIndex, Place, Port, StepIndex, ValidPlan};
+use plans::{DType, Model, ModelIndex, Place, Port, RunSize, StepIndex, ValidPlan};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -217,6 +217,27 @@ impl Session {
             .as_ref()
             .and_then(|d| d.staging(model, n, false));
         Ok(staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[range]))
+    }
+
+    /// The dimensions of output `n` of a model. Where a run decides the size of one, it is that of
+    /// the last run; 0 before. [`Session::output`] has room for the most, and what lies beyond the
+    /// size means nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model or output.
+    pub fn output_dims(&self, model: ModelIndex, n: usize) -> Result<Vec<u64>, PortError> {
+        let port = port(self.of(model)?, "output", n)?;
+        let count = port.size.map_or(0, |size| {
+            let buffer = &self.plan().buffers[size.count.index()];
+            let arena = self.arenas[buffer.arena.index()].as_slice();
+            let start = buffer.offset as usize;
+            let mut count = [0; RunSize::BYTES as usize];
+            // A valid plan's sizes take as many bytes.
+            count.copy_from_slice(&arena[start..start + RunSize::BYTES as usize]);
+            i64::from_ne_bytes(count)
+        });
+        Ok(port.dims_after(count))
     }
 
     /// Which input of a model is called `name`.
@@ -482,7 +503,8 @@ impl Session {
     }
 
     /// Output `n` of a model where it lies on the device, to be handed to another library without a
-    /// copy. It holds what the last run of the model left there, and the next run writes to it.
+    /// copy. It holds what the last run of the model left there, and the next run writes to it. Where
+    /// a run decides the size of a dimension, it is of the most; [`Session::output_dims`] says the size.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! `dlirc inspect`: what a plan holds.
 
 use crate::cli::models::load;
-use crate::cli::table::{mib, table, ty};
+use crate::cli::table::{mib, table};
 use crate::driver::{self, Request};
 use crate::report::{Diagnostic, data, say, write_file};
 use clap::Args;
@@ -107,12 +107,7 @@ fn summary(plan: &ValidPlan) -> String {
         );
         for (kind, ports) in [("input", &model.inputs), ("output", &model.outputs)] {
             for port in ports {
-                let _ = writeln!(
-                    text,
-                    "  {kind} {}: {}",
-                    port.name,
-                    ty(port.dtype, &port.dims)
-                );
+                let _ = writeln!(text, "  {kind} {}: {}", port.name, port.ty());
             }
         }
     }

@@ -296,7 +296,8 @@ fn text(report: &Report, plan: &ValidPlan) -> String {
         for output in report.outputs.iter().filter(|o| o.model == model.name) {
             let port = plan.models.iter().find(|m| m.name == model.name);
             let port = port.and_then(|m| m.outputs.iter().find(|p| p.name == output.name));
-            let kind = port.map_or_else(String::new, |p| ty(p.dtype, &p.dims));
+            let found: Vec<u64> = output.shape.iter().map(|&d| d as u64).collect();
+            let kind = port.map_or_else(String::new, |p| ty(p.dtype, &found));
             let _ = writeln!(text, "  {} {kind}", output.name);
             let top: Vec<String> = output
                 .top

@@ -2,7 +2,7 @@
 
 use crate::beside;
 use crate::cli::models::{Machine, sources};
-use crate::cli::table::{table, ty};
+use crate::cli::table::table;
 use crate::inputs;
 use crate::oracle::Oracle;
 use crate::report::{Diagnostic, NO, data, say};
@@ -139,7 +139,7 @@ impl Verify {
             .map(|(port, error)| Comparison {
                 model: model.name.clone(),
                 output: port.name.clone(),
-                ty: ty(port.dtype, &port.dims),
+                ty: port.ty(),
                 error,
                 ok: error <= self.tolerance,
             })

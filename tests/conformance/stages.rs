@@ -58,7 +58,7 @@ pub(super) struct Tried {
 /// The cases give everything as inputs of the graph, shapes and axes too, which in models are
 /// constants or computed from shapes. Control inputs are those of at most one dimension that are
 /// integers or bools, and floats where they are read by an operator that has its result's size from
-/// them: Resize's scales and region, Range's bounds, OneHot's depth.
+/// them: Resize's scales and region, Range's bounds, OneHot's depth, NonMaxSuppression's thresholds.
 pub(super) fn attempt(case: &Case) -> Tried {
     let outcome = guarded(case, &[]);
     let baked = control_inputs(case);
@@ -105,8 +105,10 @@ fn control_inputs(case: &Case) -> Vec<usize> {
     let graph = case.model.graph.as_ref().unwrap();
     let takes_floats = |name: &str| {
         graph.node.iter().any(|n| {
-            matches!(n.op_type(), "Resize" | "Range" | "OneHot")
-                && n.input.iter().any(|i| i == name)
+            matches!(
+                n.op_type(),
+                "Resize" | "Range" | "OneHot" | "NonMaxSuppression"
+            ) && n.input.iter().any(|i| i == name)
         })
     };
     let is_control = |n: &usize| {

@@ -8,7 +8,8 @@ use ir::{NodeId, Op};
 use plans::DType;
 use plans::KernelSpec;
 use plans::spec::{
-    CumSumSpec, GridSampleSpec, LibrarySpec, Operand, SampleMode, SamplePadding, TopKSpec,
+    CumSumSpec, GridSampleSpec, LibrarySpec, NonMaxSuppressionSpec, Operand, SampleMode,
+    SamplePadding, TopKSpec,
 };
 
 /// The region's only node.
@@ -18,6 +19,7 @@ pub(super) fn build(cx: &RegionCx<'_>) -> Result<Vec<KernelCall>, BuildError> {
         Op::TopK(t) => top_k(cx, node, t),
         Op::CumSum(c) => cum_sum(cx, node, c),
         Op::GridSample(g) => grid_sample(cx, node, g),
+        Op::NonMaxSuppression(n) => non_max_suppression(cx, node, n),
         op => Err(cx.error(node, format!("no kernel for {}", op.name()))),
     }
 }
@@ -112,5 +114,36 @@ fn grid_sample(
     Ok(vec![KernelCall {
         spec: KernelSpec::Library(LibrarySpec::GridSample(spec)),
         args,
+    }])
+}
+
+/// The node's second result is how many boxes are picked.
+fn non_max_suppression(
+    cx: &RegionCx<'_>,
+    node: NodeId,
+    n: &ops::NonMaxSuppression,
+) -> Result<Vec<KernelCall>, BuildError> {
+    let (boxes, scores) = (cx.operand(node, 0)?, cx.operand(node, 1)?);
+    let &[out, count] = &cx.graph.nodes[node].outputs[..] else {
+        return Err(cx.error(node, "the number of its results is known only at run time"));
+    };
+    let limits = cx.infer(node, |i| n.limits(i))?;
+    let (boxes_layout, scores_layout) = ((cx.layout)(boxes), (cx.layout)(scores));
+    let n_boxes = boxes_layout.dims[1];
+    let spec = NonMaxSuppressionSpec {
+        batch: boxes_layout.dims[0],
+        classes: scores_layout.dims[1],
+        boxes: n_boxes,
+        max_output: n_boxes.min(limits.boxes as u64),
+        iou_threshold: limits.overlap,
+        score_threshold: limits.score,
+        center_point: n.center_point_box,
+        boxes_in: boxes_layout.operand(cx.dtype(boxes)),
+        scores: scores_layout.operand(cx.dtype(scores)),
+        out: (cx.layout)(out).operand(cx.dtype(out)),
+    };
+    Ok(vec![KernelCall {
+        spec: KernelSpec::Library(LibrarySpec::NonMaxSuppression(spec)),
+        args: [boxes, scores, out, count].map(|v| cx.position(v)).to_vec(),
     }])
 }

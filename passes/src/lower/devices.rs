@@ -52,7 +52,19 @@ pub(super) fn place(
             // Nothing to compute, and nothing to launch.
             continue;
         }
-        match codes.get(&step.spec, target) {
+        // Sizes that a run decides are read on the host, whatever the plan is for.
+        let counts = step
+            .args
+            .iter()
+            .any(|&(s, _)| draft.storages[s].kind == StorageKind::Size);
+        let code = if counts {
+            Err(Refused(
+                "it decides a size, which is done on the host".into(),
+            ))
+        } else {
+            codes.get(&step.spec, target)
+        };
+        match code {
             Ok(code) => {
                 step.device = GPU;
                 step.code = Some(code);

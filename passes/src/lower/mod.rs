@@ -1,6 +1,7 @@
 //! From regions to a plan: storage, kernels and steps, then offsets in arenas.
 
 mod arrange;
+mod bound;
 mod devices;
 mod memory;
 mod plan;

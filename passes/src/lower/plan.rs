@@ -1,15 +1,15 @@
 //! Drafts of all models to one plan.
 
+use super::bound::bound;
 use super::devices::{self, Codes, GPU};
 use super::memory::{Lifetime, place};
 use super::steps::{ModelDraft, StorageKind, lower_graph};
 use bytes::Bytes;
-use ir::id::EntityId;
-use ir::{Program, WeightId};
+use ir::{Graph, Program, WeightId};
 use plans::{
     Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
-    Device, Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, Step,
-    StepCode, StepIndex, Weight, WeightIndex,
+    Device, Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, RunSize,
+    Step, StepCode, StepIndex, Weight, WeightIndex,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,10 +109,14 @@ pub struct Source {
 
 /// The plan of `program`, whose graphs have regions.
 pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, LowerError> {
-    let mut drafts = program
+    let bounded = program
         .graphs
         .iter()
-        .map(|(_, graph)| lower_graph(graph, &program.weights))
+        .map(|(_, graph)| bound(graph, &program.weights))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut drafts = bounded
+        .iter()
+        .map(|bounded| lower_graph(bounded, &program.weights))
         .collect::<Result<Vec<_>, _>>()?;
     let mut plan = empty_plan(options);
     let mut codes = Codes::default();
@@ -143,8 +147,8 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
     }
     let (weights, data) = builder.weights(&drafts);
     let sources = builder.codes(codes);
-    for (m, draft) in drafts.iter().enumerate() {
-        builder.model(m, draft, &weights, options);
+    for (m, (draft, bounded)) in drafts.iter().zip(&bounded).enumerate() {
+        builder.model((m, &bounded.graph), draft, &weights, options);
     }
     let n_split = drafts.iter().map(|d| d.n_split).sum();
     Ok(Lowered {
@@ -266,7 +270,7 @@ impl Builder<'_> {
     /// Adds one model.
     fn model(
         &mut self,
-        m: usize,
+        (m, graph): (usize, &Graph),
         draft: &ModelDraft,
         weights: &BTreeMap<WeightId, WeightIndex>,
         options: &LowerOptions,
@@ -312,12 +316,12 @@ impl Builder<'_> {
             });
         }
         let n_steps = draft.steps.len() as u32;
-        let graph = &self.program.graphs[ir::GraphId::from_index(m)];
+        let buffer = |storage: usize| match places[storage] {
+            Place::Buffer(buffer) => buffer,
+            Place::Weight(_) => unreachable!("ports are buffers, never weights"),
+        };
         let port = |name: &str, v: ir::ValueId, storage: usize| {
             let ty = graph.ty(v);
-            let Place::Buffer(buffer) = places[storage] else {
-                unreachable!("ports are buffers, never weights")
-            };
             Port {
                 name: name.to_string(),
                 dtype: kernels::tape::dtype(ty.dtype),
@@ -328,7 +332,8 @@ impl Builder<'_> {
                     .iter()
                     .map(|&d| d as u64)
                     .collect(),
-                buffer,
+                buffer: buffer(storage),
+                size: None,
             }
         };
         let name = |v: ir::ValueId| graph.values[v].name.as_deref().unwrap_or_default();
@@ -342,7 +347,14 @@ impl Builder<'_> {
             .outputs
             .iter()
             .zip(&draft.outputs)
-            .map(|((n, v), &s)| port(n, *v, s))
+            .zip(&draft.sizes)
+            .map(|(((n, v), &s), size)| Port {
+                size: size.map(|(axis, count)| RunSize {
+                    axis: axis as u32,
+                    count: buffer(count),
+                }),
+                ..port(n, *v, s)
+            })
             .collect();
         self.plan.models.push(Model {
             name: graph.name.clone(),
@@ -431,9 +443,15 @@ impl Builder<'_> {
         let has_counters = draft.steps.iter().any(|s| s.counters.is_some());
         let counters =
             has_counters.then(|| self.arena(self.home, ArenaKind::Counters, vec![model]));
+        let mut sizes = None;
         let mut places = vec![];
         for (s, storage) in draft.storages.iter().enumerate() {
             let (arena, offset) = match storage.kind {
+                StorageKind::Size if self.home != Device::Cpu => {
+                    let arena = *sizes
+                        .get_or_insert_with(|| self.arena(Device::Cpu, ArenaKind::Io, vec![model]));
+                    self.append(arena, storage.bytes)
+                }
                 StorageKind::Weight(w) => {
                     // A weight that no step reads has no place; nothing asks for it.
                     let index = weights.get(&w).copied().unwrap_or(WeightIndex(u32::MAX));
@@ -448,7 +466,9 @@ impl Builder<'_> {
                     let arena = scratch_arenas.get(&storage.device).copied();
                     (arena.unwrap_or(io), scratch_offset[s])
                 }
-                StorageKind::Input | StorageKind::Output => self.append(io, storage.bytes),
+                StorageKind::Input | StorageKind::Output | StorageKind::Size => {
+                    self.append(io, storage.bytes)
+                }
                 StorageKind::Counters => self.append(counters.unwrap_or(io), storage.bytes),
             };
             places.push(Place::Buffer(BufferIndex(self.plan.buffers.len() as u32)));

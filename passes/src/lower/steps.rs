@@ -1,6 +1,7 @@
 //! Regions to steps: every value gets a place in some storage, every region its kernels.
 
 use super::arrange::{Arranged, arrange, part};
+use super::bound::Bounded;
 use super::plan::LowerError;
 use ir::id::EntityId;
 use ir::infer::InferCx;
@@ -25,6 +26,8 @@ pub(super) struct Storage {
 pub(super) enum StorageKind {
     Input,
     Output,
+    /// A size that a run decides, read on the host.
+    Size,
     Scratch,
     /// Counters of one step's device code.
     Counters,
@@ -60,12 +63,18 @@ pub(super) struct ModelDraft {
     pub inputs: Vec<usize>,
     /// The storage of each output, in order.
     pub outputs: Vec<usize>,
+    /// For each output, the dimension whose size a run decides, and the storage of the size.
+    pub sizes: Vec<Option<(usize, usize)>>,
     /// Regions that no single kernel computes and that were split into their nodes.
     pub n_split: usize,
 }
 
 /// Lowers one model.
-pub(super) fn lower_graph(graph: &Graph, weights: &Weights) -> Result<ModelDraft, LowerError> {
+pub(super) fn lower_graph(
+    bounded: &Bounded<'_>,
+    weights: &Weights,
+) -> Result<ModelDraft, LowerError> {
+    let graph = &*bounded.graph;
     let mut lowering = Lowering {
         graph,
         weights,
@@ -76,7 +85,7 @@ pub(super) fn lower_graph(graph: &Graph, weights: &Weights) -> Result<ModelDraft
         copies: BTreeMap::new(),
         draft: ModelDraft::default(),
     };
-    lowering.ports()?;
+    lowering.ports(&bounded.sizes)?;
     let mut i = 0;
     while i < graph.order.len() {
         let region = graph.nodes[graph.order[i]].region;
@@ -145,7 +154,7 @@ impl Lowering<'_> {
     }
 
     /// Storage for what the user sees.
-    fn ports(&mut self) -> Result<(), LowerError> {
+    fn ports(&mut self, sizes: &[Option<(usize, ValueId)>]) -> Result<(), LowerError> {
         for &v in &self.graph.inputs {
             let storage = self.storage(StorageKind::Input, v)?;
             self.draft.inputs.push(storage);
@@ -157,7 +166,26 @@ impl Lowering<'_> {
             self.draft.storages[storage].name = name.to_string();
             self.draft.outputs.push(storage);
         }
+        for (size, (name, _)) in sizes.iter().zip(&self.graph.outputs) {
+            let size = match *size {
+                Some((axis, v)) => Some((axis, self.count(name, v)?)),
+                None => None,
+            };
+            self.draft.sizes.push(size);
+        }
         Ok(())
+    }
+
+    /// Storage for a size that a run decides; outputs of the same size share it.
+    fn count(&mut self, name: &str, v: ValueId) -> Result<usize, LowerError> {
+        if let Some(place) = &self.places[v.index()] {
+            return Ok(place.storage);
+        }
+        let storage = self.storage(StorageKind::Size, v)?;
+        self.draft.storages[storage].name = format!("size of {name}");
+        let layout = Layout::dense(&[], StorageOrder::RowMajor);
+        self.places[v.index()] = Some(Place { storage, layout });
+        Ok(storage)
     }
 
     /// Where `v` lies, if it has been decided.

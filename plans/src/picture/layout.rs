@@ -177,9 +177,6 @@ fn text_width(text: &str, size: f64) -> f64 {
 }
 
 fn node(plan: &ValidPlan, end: End) -> Node {
-    let port = |name: &str, dtype: crate::DType, dims: &[u64]| {
-        (name.to_owned(), crate::describe::tensor(dtype, dims))
-    };
     let (title, subtitle) = match end {
         End::Step(step) => {
             let step = &plan.steps[step.index()];
@@ -188,11 +185,11 @@ fn node(plan: &ValidPlan, end: End) -> Node {
         }
         End::Input(m, n) => {
             let p = &plan.models[m.index()].inputs[n];
-            port(&p.name, p.dtype, &p.dims)
+            (p.name.clone(), p.ty())
         }
         End::Output(m, n) => {
             let p = &plan.models[m.index()].outputs[n];
-            port(&p.name, p.dtype, &p.dims)
+            (p.name.clone(), p.ty())
         }
     };
     let (title, subtitle) = (

@@ -93,7 +93,7 @@ pub enum SamplePadding {
 /// Boxes picked greedily by score (ONNX `NonMaxSuppression`). Arguments: boxes, scores, out, count.
 ///
 /// The result has room for the most boxes that there can be; `count` says how many rows are valid,
-/// the others hold -1.
+/// the others hold zeros, which are positions of a class, an image and a box.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct NonMaxSuppressionSpec {
     /// Images.

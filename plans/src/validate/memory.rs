@@ -4,7 +4,7 @@ use super::coverage::{Budget, Coverage, Exhausted};
 use super::error::{PlanErrorCode as Code, PlanPlace as At, Report};
 use super::order::{MAX_LANES, Order};
 use super::runs::{Runs, gcd};
-use crate::plan::{ArenaIndex, BufferIndex, ModelIndex, Place, Plan, Step, StepIndex};
+use crate::plan::{ArenaIndex, BufferIndex, ModelIndex, Place, Plan, RunSize, Step, StepIndex};
 use crate::spec::{ArgSpec, Role};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -131,6 +131,15 @@ impl Walk<'_> {
                         if written { "a part" } else { "nothing" },
                         port.name
                     ),
+                );
+            }
+            if let Some(size) = port.size
+                && !self.covers(size.count, &dense(0..RunSize::BYTES))?
+            {
+                self.report.add(
+                    Code::Unwritten,
+                    At::Output(model, n),
+                    format!("the size of `{}` is written by no step", port.name),
                 );
             }
         }

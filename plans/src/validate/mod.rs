@@ -32,7 +32,7 @@ use std::ops::Deref;
 /// - steps are of arguments in the memory of their device, but for copies between two, and blocks of
 ///   steps on one device;
 /// - whatever a step reads was written in the same run, or is an input or a weight, and outputs
-///   are whole when the steps are done.
+///   are whole when the steps are done, sizes that a run decides among them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ValidPlan(Plan);
 

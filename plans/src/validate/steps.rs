@@ -37,6 +37,9 @@ fn arguments(plan: &Plan, kernels: &[Vec<ArgSpec>], report: &mut Report) {
         }
         for port in model.inputs.iter().chain(&model.outputs) {
             dtypes[port.buffer.index()] = Some(port.dtype);
+            if let Some(size) = port.size {
+                dtypes[size.count.index()] = Some(DType::I64);
+            }
         }
     }
     for (i, step) in (0..).map(StepIndex).zip(&plan.steps) {

@@ -5,7 +5,7 @@ use super::error::{PlanErrorCode as Code, PlanPlace as At, Report};
 use crate::DType;
 use crate::plan::{
     ArenaIndex, ArenaKind, BUFFER_ALIGN, BlockIndex, BufferIndex, Device, Model, ModelIndex, Place,
-    Plan, StepIndex, WeightIndex,
+    Plan, Port, RunSize, StepIndex, WeightIndex,
 };
 use std::collections::BTreeSet;
 
@@ -251,6 +251,7 @@ fn models(plan: &Plan, report: &mut Report) {
 }
 
 fn ports(plan: &Plan, i: ModelIndex, model: &Model, is_port: &mut [bool], report: &mut Report) {
+    let mut counts = BTreeSet::new();
     for (ports, is_input) in [(&model.inputs, true), (&model.outputs, false)] {
         let mut names = BTreeSet::new();
         for (n, port) in ports.iter().enumerate() {
@@ -291,8 +292,65 @@ fn ports(plan: &Plan, i: ModelIndex, model: &Model, is_port: &mut [bool], report
             report.require(!taken, Code::Duplicate, at, || {
                 format!("buffer {} is another input or output", port.buffer.0)
             });
+            if let Some(size) = port.size {
+                run_size(plan, i, at, port, size, report);
+                if size.count.index() < plan.buffers.len() {
+                    counts.insert((size.count, n));
+                }
+            }
         }
     }
+    for (count, n) in counts {
+        let is_tensor = model
+            .inputs
+            .iter()
+            .chain(&model.outputs)
+            .any(|p| p.buffer == count);
+        report.require(!is_tensor, Code::Duplicate, At::Output(i, n), || {
+            format!("its size, buffer {}, is another input or output", count.0)
+        });
+        is_port[count.index()] = true;
+    }
+}
+
+/// The size of an output that a run decides.
+fn run_size(plan: &Plan, i: ModelIndex, at: At, port: &Port, size: RunSize, report: &mut Report) {
+    report.require(matches!(at, At::Output(..)), Code::Size, at, || {
+        "a run decides its size, and it is an input".to_owned()
+    });
+    let rank = port.dims.len();
+    report.require((size.axis as usize) < rank, Code::Size, at, || {
+        format!(
+            "a run decides the size of dimension {} of {rank}",
+            size.axis
+        )
+    });
+    let b = size.count.0;
+    let Some(buffer) = plan.buffers.get(size.count.index()) else {
+        report.add(
+            Code::Missing,
+            at,
+            format!("its size lies in buffer {b}, which does not exist"),
+        );
+        return;
+    };
+    report.require(buffer.bytes == RunSize::BYTES, Code::Size, at, || {
+        format!(
+            "its size, an i64, does not take the {} bytes of buffer {b}",
+            buffer.bytes
+        )
+    });
+    let arena = plan.arenas.get(buffer.arena.index());
+    let on_host = arena.is_none_or(|a| a.device == Device::Cpu);
+    report.require(on_host, Code::Owner, at, || {
+        format!("its size lies in buffer {b}, which is not in the host's memory")
+    });
+    report.require(buffer.model == i, Code::Owner, at, || {
+        format!(
+            "its size lies in buffer {b}, which belongs to model {}",
+            buffer.model.0
+        )
+    });
 }
 
 fn steps(plan: &Plan, report: &mut Report) {

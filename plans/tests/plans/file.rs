@@ -34,10 +34,10 @@ fn the_encoding_stays_as_it_is() {
         .iter()
         .find(|s| s.kind == SectionKind::Meta)
         .unwrap();
-    assert_eq!((meta.version, meta.crc), (2, ENCODING), "{:#x}", meta.crc);
+    assert_eq!((meta.version, meta.crc), (3, ENCODING), "{:#x}", meta.crc);
 }
 
-const ENCODING: u32 = 0x7739_53f2;
+const ENCODING: u32 = 0x6366_f9e2;
 
 #[test]
 fn a_file_is_read_as_it_was_written() {

@@ -11,6 +11,7 @@ mod interleavings;
 mod pictures;
 mod random_plans;
 mod samples;
+mod sizes;
 mod specs;
 mod touch;
 mod validation;

@@ -278,6 +278,7 @@ pub(crate) fn port(name: &str, dtype: DType, dims: &[u64], buffer: BufferIndex) 
         dtype,
         dims: dims.to_vec(),
         buffer,
+        size: None,
     }
 }
 

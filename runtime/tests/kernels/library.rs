@@ -292,7 +292,7 @@ fn boxes_that_overlap_a_better_one_are_dropped() {
             let mut wanted = args.clone();
             let rows = 2 * max_output as i64;
             for i in 0..3 * rows {
-                wanted[2].set(i, Value::Int(-1));
+                wanted[2].set(i, Value::Int(0));
             }
             let mut expected: Vec<[i64; 3]> = picked.iter().map(|&p| [0, 0, p]).collect();
             if score_threshold.is_none() {

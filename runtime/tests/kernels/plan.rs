@@ -105,6 +105,7 @@ pub(crate) fn plan_of(spec: &KernelSpec, args: &[Tensor]) -> (Plan, Vec<u8>) {
             dtype: tensor.dtype,
             dims: vec![tensor.len() as u64],
             buffer,
+            size: None,
         };
         let model = &mut plan.models[0];
         match spec.role {

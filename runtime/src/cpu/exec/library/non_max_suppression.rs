@@ -158,7 +158,7 @@ impl Execute for NonMaxSuppression {
         // SAFETY: rows below their number; the count is one element.
         unsafe {
             for row in n_rows..spec.rows() as usize {
-                self.put(cx, row, [-1; 3]);
+                self.put(cx, row, [0; 3]);
             }
             cx.args[3].cast::<i64>().write_unaligned(n_rows as i64);
         }

@@ -9,6 +9,7 @@ pub mod attention;
 pub mod compile;
 pub mod contract;
 mod dims;
+mod library;
 pub mod map;
 mod movement;
 mod prelude;
@@ -100,6 +101,7 @@ pub fn generate(spec: &KernelSpec, target: &Target) -> Result<Generated, Refused
     match spec {
         KernelSpec::Attention(s) => attention::generate(s, target),
         KernelSpec::Contract(s) => contract::generate(s, target),
+        KernelSpec::Library(s) => library::generate(s, target),
         KernelSpec::Map(s) => map::generate(s, target),
         KernelSpec::Recurrent(s) => recurrent::generate(s, target),
         KernelSpec::Movement(s) => movement::generate(s, target),

@@ -4,6 +4,7 @@
 mod attention;
 mod contract;
 mod emulate;
+mod library;
 mod map;
 mod movement;
 mod row;

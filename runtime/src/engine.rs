@@ -3,7 +3,7 @@
 use crate::cpu::exec::{self, Binder, BoundWeight, Execute, Needs, Unsupported};
 use crate::cpu::level::Level;
 use crate::cpu::pool::{Pool, PoolError};
-use crate::cuda::{self, Bound, Context, Unavailable, is_on_device};
+use crate::cuda::{self, Bound, Context, DriverError, Unavailable, is_on_device};
 use crate::error::{BindError, StepRef};
 use crate::load::Loaded;
 use crate::session::Session;
@@ -163,6 +163,12 @@ impl Engine {
     /// asked to.
     pub fn fallback(&self) -> Option<&Unavailable> {
         self.fallback.as_ref()
+    }
+
+    /// The error that the engine's device was lost by: every run fails from then on, and so does that
+    /// of every engine with the same context. Once they are dropped, the plan can be bound again.
+    pub fn lost(&self) -> Option<DriverError> {
+        self.bound.as_ref().and_then(|b| b.context.lost())
     }
 
     /// Bytes of device memory that weights take.

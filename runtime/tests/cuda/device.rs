@@ -154,6 +154,8 @@ fn weights_larger_than_the_chunks_arrive_whole() {
             .flat_map(|i| ((i % 8191) as f32).to_ne_bytes())
             .collect();
         let before = b.weight(1.0);
+        // Only the file has this one.
+        b.weight(9.0);
         let large = b.weight_of(&data);
         let after = b.weight(2.0);
         let (x, y) = (b.input(CUDA), b.output(CUDA));
@@ -432,6 +434,7 @@ fn a_broken_context_breaks_its_engine_alone() {
             assert_eq!(last.step.0, u32::from(!options.step_by_step));
             let again = broken.run(MODEL).unwrap_err();
             assert!(matches!(again, RunError::Lost { .. }), "{again}");
+            assert_eq!(engine.lost(), Some(*error));
             assert!(run(&mut beside, &x) == expected);
         }
         drop(beside);

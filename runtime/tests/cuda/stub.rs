@@ -27,8 +27,11 @@ struct Drivers {
 fn drivers() -> Option<&'static Drivers> {
     static DRIVERS: OnceLock<Option<Drivers>> = OnceLock::new();
     let drivers = DRIVERS.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda_stub/driver.c");
+        if !source.exists() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
         let make = |name: &str, options: &[&str]| {
             let to = folder.path().join(name);
             std::fs::create_dir(&to).unwrap();

@@ -310,11 +310,13 @@ DEVICE float truncated_remainder(float x, float y) { return fmodf(x, y); }
 DEVICE double truncated_remainder(double x, double y) { return fmod(x, y); }
 
 // part: power
-// Wrapping; zero to a negative power gives the greatest 64-bit integer, wrapped.
+// Wrapping. Negative powers are those of doubles: zero gives the greatest 64-bit integer, wrapped, and
+// exponents beyond 2^53 are even.
 #define SIGNED_POWER(T, U) \
     DEVICE T power(T x, T y) { \
         if (y < 0) { \
-            return x == 0 ? (T)0x7fffffffffffffffll : x == 1 ? 1 : x == -1 ? (y & 1 ? -1 : 1) : 0; \
+            bool is_odd = (y & 1) && y > -(1ll << 53); \
+            return x == 0 ? (T)0x7fffffffffffffffll : x == 1 ? 1 : x == -1 ? (is_odd ? -1 : 1) : 0; \
         } \
         U r = 1, b = (U)x; \
         for (U n = (U)y; n > 0; n >>= 1, b *= b) if (n & 1) r *= b; \

@@ -11,6 +11,7 @@ struct Area {
 DEVICE Area area_of(float a, float b, float c, float d, bool center_point) {
     const double x[2] = {a, b}, y[2] = {c, d};
     Area area;
+#pragma unroll
     for (int i = 0; i < 2; i++) {
         area.least[i] = center_point ? x[i] - y[i] / 2.0 : fmin(x[i], y[i]);
         area.greatest[i] = center_point ? x[i] + y[i] / 2.0 : fmax(x[i], y[i]);
@@ -23,6 +24,7 @@ DEVICE double size_of(const Area& a) {
 // Intersection over union; 0 if either is empty.
 DEVICE double overlap(const Area& a, const Area& b) {
     Area common;
+#pragma unroll
     for (int i = 0; i < 2; i++) {
         common.least[i] = fmax(a.least[i], b.least[i]);
         common.greatest[i] = fmin(a.greatest[i], b.greatest[i]);

@@ -23,6 +23,8 @@ pub struct Request {
     pub target: Target,
     /// Where kernels for GPUs are compiled.
     pub workshop: Workshop,
+    /// Classes of kernels that run on the host also where there is a GPU.
+    pub on_host: Vec<String>,
     /// Whether models never run at once.
     pub one_at_a_time: bool,
     /// Phases that are left out, to see what they are worth. Only those that a program can do without.
@@ -173,6 +175,7 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
     let options = LowerOptions {
         target: request.target.name(),
         gpu,
+        host_classes: request.on_host.clone(),
         one_at_a_time: request.one_at_a_time,
         n_nodes: summary.models.iter().map(|m| m.n_nodes as u32).collect(),
         hashes,
@@ -261,6 +264,9 @@ fn canonical_options(request: &Request) -> String {
     let mut options = format!("target={}", request.target.name());
     if matches!(&request.target, Target::Cuda(gpus) if !gpus.ptx) {
         options += " no-ptx";
+    }
+    for class in &request.on_host {
+        options += &format!(" on-host={class}");
     }
     for (name, dims) in &request.shapes {
         let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();

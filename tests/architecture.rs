@@ -35,7 +35,11 @@ const DOORS: [(&str, &[&str]); 10] = [
 ];
 
 /// Where `unsafe` may stand: folders, and files.
-const UNSAFE_CODE: [&str; 2] = ["runtime/", "onnx/src/source.rs"];
+const UNSAFE_CODE: [&str; 3] = [
+    "runtime/",
+    "onnx/src/source.rs",
+    "kernels/src/cuda/compile/nvrtc.rs",
+];
 
 /// Most lines of a source file.
 const MAX_LINES: usize = 800;
@@ -44,7 +48,7 @@ const MAX_LINES: usize = 800;
 const TABLES: [&str; 0] = [];
 
 /// Most packages that a program with the engine in it is built from, the engine included.
-const MAX_ENGINE_PACKAGES: usize = 24;
+const MAX_ENGINE_PACKAGES: usize = 25;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -6,6 +6,8 @@
 mod architecture;
 mod command_line;
 mod conformance;
+mod device_code;
+mod gpu;
 mod models;
 mod plan;
 mod random_models;
@@ -14,10 +16,16 @@ mod run_sizes;
 use std::any::Any;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// The root of the repository.
+/// The root of the repository, or the folder that `DLIRC_ROOT` names: tests that were carried to
+/// another machine find their data there.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::var_os("DLIRC_ROOT")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+    });
+    &ROOT
 }
 
 /// Where builds go, and what tests make or need.

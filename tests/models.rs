@@ -1,6 +1,7 @@
 //! The example models, filled with weights: as ONNX Runtime computes them, and always the same.
 
-use dlirc::driver::{self, Compiled, Request, Watch};
+use dlirc::device_code::Gpus;
+use dlirc::driver::{self, Compiled, Request, Target, Watch};
 use dlirc::inputs;
 use dlirc::oracle::{Oracle, relative_error};
 use ir::Tensor;
@@ -8,7 +9,7 @@ use ir::program::ContentHash;
 use models::Architecture;
 use passes::manager::Observer;
 use plans::ModelIndex;
-use runtime::{Engine, Loaded, Options, Session};
+use runtime::{Engine, Loaded, Options, RunOn, Session};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -160,8 +161,60 @@ fn check(name: &str) {
         let (other, _) = run(&mut session(&plan, threads), name, &values);
         assert_same(&other, &found, &format!("{name} on {threads} threads"));
     }
+    on_gpu(&path, name, &values, &found);
     drop((plan, file));
     beside_another(name, &path, &values, &found);
+}
+
+/// Compiles for the GPU, where there is one, and compares with what the CPU found: alone and beside
+/// another model, again and again.
+fn on_gpu(path: &Path, name: &str, values: &[Tensor], on_cpu: &[Tensor]) {
+    let Some(gpu) = crate::gpu::gpu() else {
+        return;
+    };
+    let other = models::find("squeezenet1_1").unwrap();
+    let mut alone: Option<Vec<Tensor>> = None;
+    for models in [vec![path.to_path_buf()], vec![filled(other), path.into()]] {
+        let request = Request {
+            models,
+            target: Target::Cuda(Gpus {
+                archs: vec![gpu.target.arch],
+                ptx: false,
+            }),
+            workshop: crate::gpu::workshop(),
+            ..Request::default()
+        };
+        let compiled = driver::compile(&request, &mut Unwatched);
+        let compiled = compiled.unwrap_or_else(|e| panic!("{}", e.text()));
+        let file = write(&compiled, &format!("{name}.gpu"));
+        for warning in &compiled.plan.warnings {
+            println!("  {warning}");
+        }
+        let plan = Arc::new(Loaded::open(&file.0).unwrap());
+        let options = Options {
+            device: RunOn::Cuda(0),
+            ..Options::default()
+        };
+        let engine = Arc::new(Engine::bind(plan, &options).unwrap());
+        let mut session = engine.session().unwrap();
+        let model = engine.plan().models.last().unwrap().name.clone();
+        let (found, time) = run(&mut session, &model, values);
+        println!("  on the GPU in {:.3} ms", time.as_secs_f64() * 1e3);
+        for (n, (found, expected)) in found.iter().zip(on_cpu).enumerate() {
+            let error = relative_error(found, expected);
+            println!("  output {n}: error {error:.1e} to the CPU's");
+            assert!(
+                error <= TOLERANCE,
+                "output {n} of {name} differs by {error:e} from the CPU's"
+            );
+        }
+        match &alone {
+            Some(alone) => {
+                assert_same(&found, alone, &format!("{name} beside another, on the GPU"))
+            }
+            None => alone = Some(found),
+        }
+    }
 }
 
 /// Compares with ONNX Runtime, where there is one.

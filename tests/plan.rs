@@ -2,8 +2,8 @@
 
 use ir::Program;
 use passes::PassCx;
-use passes::lower::{LowerOptions, lower};
-use plans::ValidPlan;
+use passes::lower::{LowerOptions, Lowered, Source, lower};
+use plans::{Image, ImageIndex, ImageKind, Plan, ValidPlan};
 use runtime::Loaded;
 
 /// Runs all passes, with the rules of programs checked after each.
@@ -20,29 +20,95 @@ pub(crate) fn optimise(program: &mut Program) -> Result<(), String> {
 
 /// A valid plan of an optimised program, and its weights section.
 pub(crate) fn lowered(program: &Program) -> Result<(ValidPlan, Vec<u8>), String> {
-    let options = LowerOptions {
-        target: "cpu".into(),
-        n_nodes: vec![0; program.graphs.len()],
-        hashes: vec![[0; 32]; program.graphs.len()],
-        compiler: "test".into(),
-        ..LowerOptions::default()
-    };
-    let lowered = lower(program, &options).map_err(|e| e.to_string())?;
-    let lengths = plans::Lengths::needed(&lowered.plan);
-    let plan = plans::validate(lowered.plan, lengths).map_err(|errors| {
-        let errors: Vec<String> = errors.iter().take(3).map(ToString::to_string).collect();
-        format!("INVALID PLAN: {}", errors.join("; "))
-    })?;
-    let mut section = vec![0; lengths.weights as usize];
-    for (weight, data) in plan.weights.iter().zip(&lowered.weights) {
-        let start = weight.offset as usize;
-        section[start..start + data.len()].copy_from_slice(data);
-    }
-    Ok((plan, section))
+    let Lowered { plan, weights, .. } = lowered_for(program, None, &[])?;
+    let section = section(&plan, &weights);
+    Ok((valid(plan)?, section))
 }
 
 /// The same, ready to bind.
 pub(crate) fn loaded(program: &Program) -> Result<Loaded, String> {
     let (plan, section) = lowered(program)?;
     Loaded::from_parts(plan.into_inner(), &section).map_err(|e| e.to_string())
+}
+
+/// A plan for a GPU, but for kernels of `host_classes`, whose images hold nothing: it can be validated, and
+/// run on the host.
+pub(crate) fn loaded_for_no_gpu(
+    program: &Program,
+    host_classes: &[String],
+) -> Result<Loaded, String> {
+    let target = kernels::cuda::Target::of_arch(90).map_err(|e| e.to_string())?;
+    let lowered = lowered_for(program, Some(target), host_classes)?;
+    loaded_with(lowered, |_| Ok(vec![(ImageKind::Cubin(90), vec![0])]))
+}
+
+/// A plan with the images that `compile` makes of each source, ready to bind.
+pub(crate) fn loaded_with(
+    lowered: Lowered,
+    mut compile: impl FnMut(&Source) -> Result<Vec<(ImageKind, Vec<u8>)>, String>,
+) -> Result<Loaded, String> {
+    let Lowered {
+        mut plan,
+        weights,
+        sources,
+        ..
+    } = lowered;
+    let mut images = vec![];
+    for source in &sources {
+        for (kind, bytes) in compile(source)? {
+            let index = ImageIndex(plan.images.len() as u32);
+            for code in &source.codes {
+                plan.codes[code.index()].images.push(index);
+            }
+            let offset = images.len() as u64;
+            plan.images.push(Image {
+                kind,
+                offset,
+                bytes: bytes.len() as u64,
+                crc: 0,
+                resources: vec![],
+            });
+            images.extend(bytes);
+            images.resize(images.len().next_multiple_of(256), 0);
+        }
+    }
+    let section = section(&plan, &weights);
+    let plan = valid(plan)?.into_inner();
+    Loaded::from_parts_with_images(plan, &section, &images).map_err(|e| e.to_string())
+}
+
+/// A plan, not yet validated.
+pub(crate) fn lowered_for(
+    program: &Program,
+    gpu: Option<kernels::cuda::Target>,
+    host_classes: &[String],
+) -> Result<Lowered, String> {
+    let options = LowerOptions {
+        target: if gpu.is_some() { "cuda:sm_90" } else { "cpu" }.into(),
+        gpu,
+        host_classes: host_classes.to_vec(),
+        n_nodes: vec![0; program.graphs.len()],
+        hashes: vec![[0; 32]; program.graphs.len()],
+        compiler: "test".into(),
+        ..LowerOptions::default()
+    };
+    lower(program, &options).map_err(|e| e.to_string())
+}
+
+fn valid(plan: Plan) -> Result<ValidPlan, String> {
+    let lengths = plans::Lengths::needed(&plan);
+    plans::validate(plan, lengths).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().take(3).map(ToString::to_string).collect();
+        format!("INVALID PLAN: {}", errors.join("; "))
+    })
+}
+
+/// The weights, each where the plan says.
+fn section(plan: &Plan, weights: &[bytes::Bytes]) -> Vec<u8> {
+    let mut section = vec![0; plans::Lengths::needed(plan).weights as usize];
+    for (weight, data) in plan.weights.iter().zip(weights) {
+        let start = weight.offset as usize;
+        section[start..start + data.len()].copy_from_slice(data);
+    }
+    section
 }

@@ -2,6 +2,7 @@
 
 use ir::DType;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// A graph in this crate's folder.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -45,9 +46,14 @@ impl Architecture {
     }
 }
 
-/// The folder of this crate in the source tree that it was built from.
+/// The folder of this crate in the source tree that it was built from, unless the variable
+/// `DLIRC_MODELS` names another.
 pub fn folder() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::var_os("DLIRC_MODELS")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+    });
+    &FOLDER
 }
 
 /// All architectures.

@@ -1,5 +1,6 @@
 //! `dlirc compile`: models to a plan.
 
+use crate::cli::models::arena_name;
 use crate::cli::progress::{Bar, bar};
 use crate::cli::table::{mib, table};
 use crate::device_code::{Gpus, Workshop};
@@ -42,6 +43,10 @@ pub(super) struct Compile {
     /// of CUDA or of Python's package nvidia-cuda-nvrtc.
     #[arg(long, value_name = "PATH")]
     nvrtc: Option<PathBuf>,
+    /// Leave kernels of this class to the host, to find out whose device code is wrong; may be given several
+    /// times.
+    #[arg(long, value_name = "CLASS", value_parser = CLASSES)]
+    on_host: Vec<String>,
     /// Compile every kernel anew, and keep none in the user's cache.
     #[arg(long)]
     no_kernel_cache: bool,
@@ -70,6 +75,18 @@ pub(super) struct Compile {
     #[arg(long)]
     json: bool,
 }
+
+/// The classes of kernels.
+const CLASSES: [&str; 8] = [
+    "map",
+    "row",
+    "contract",
+    "attention",
+    "window",
+    "movement",
+    "recurrent",
+    "library",
+];
 
 /// `cpu`, or `cuda:sm_90,sm_80`.
 pub(super) fn target(text: &str) -> Result<Target, String> {
@@ -127,6 +144,7 @@ impl Compile {
                 nvrtc: self.nvrtc,
                 cache: default.cache.filter(|_| !self.no_kernel_cache),
             },
+            on_host: self.on_host,
             one_at_a_time: self.one_at_a_time,
             without: self.without,
             passes: passes::Options {
@@ -262,14 +280,7 @@ fn summary(compiled: &Compiled, write: Duration) -> String {
         .iter()
         .zip(&numbers.arenas)
         .map(|(arena, a)| {
-            let kind = match arena.kind {
-                plans::ArenaKind::Io => "inputs and outputs",
-                plans::ArenaKind::Scratch => "intermediate results",
-                plans::ArenaKind::Counters => "counters of device code",
-            };
-            let name = |m: &plans::ModelIndex| plan.models[m.index()].name.as_str();
-            let models: Vec<&str> = arena.models.iter().map(name).collect();
-            let label = format!("{kind} of {}", models.join(", "));
+            let label = arena_name(plan, arena);
             vec![
                 label,
                 mib(a.planned_bytes),

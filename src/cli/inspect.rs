@@ -1,6 +1,6 @@
 //! `dlirc inspect`: what a plan holds.
 
-use crate::cli::models::load;
+use crate::cli::models::{arena_name, load};
 use crate::cli::table::{mib, table};
 use crate::driver::{self, Request};
 use crate::report::{Diagnostic, data, say, write_file};
@@ -132,15 +132,8 @@ fn summary(plan: &ValidPlan) -> String {
         .iter()
         .zip(&plan.arenas)
         .map(|(a, arena)| {
-            let kind = match arena.kind {
-                plans::ArenaKind::Io => "inputs and outputs",
-                plans::ArenaKind::Scratch => "intermediate results",
-                plans::ArenaKind::Counters => "counters of device code",
-            };
-            let name = |m: &plans::ModelIndex| plan.models[m.index()].name.as_str();
-            let models: Vec<&str> = arena.models.iter().map(name).collect();
             vec![
-                format!("{kind} of {}", models.join(", ")),
+                arena_name(plan, arena),
                 a.n_buffers.to_string(),
                 mib(a.planned_bytes),
                 mib(a.sum_bytes),

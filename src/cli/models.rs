@@ -3,7 +3,7 @@
 
 use crate::report::{Diagnostic, draw};
 use clap::Args;
-use plans::{Model, ModelIndex, ValidPlan};
+use plans::{Arena, ArenaKind, Device, Model, ModelIndex, ValidPlan};
 use runtime::{Engine, Loaded, Options, RunOn};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +57,22 @@ impl Machine {
 /// The plan at `path`.
 pub(super) fn load(path: &Path) -> Result<Loaded, Diagnostic> {
     Loaded::open(path).map_err(|e| Diagnostic::from(e).at(format!("file {}", path.display())))
+}
+
+/// What an arena holds, of which models, and on which device where the plan uses one.
+pub(super) fn arena_name(plan: &ValidPlan, arena: &Arena) -> String {
+    let kind = match arena.kind {
+        ArenaKind::Io => "inputs and outputs",
+        ArenaKind::Scratch => "intermediate results",
+        ArenaKind::Counters => "counters of device code",
+    };
+    let name = |m: &ModelIndex| plan.models[m.index()].name.as_str();
+    let models: Vec<&str> = arena.models.iter().map(name).collect();
+    let place = match plan.arenas.iter().any(|a| a.device != Device::Cpu) {
+        true => format!(", {}", arena.device),
+        false => String::new(),
+    };
+    format!("{kind} of {}{place}", models.join(", "))
 }
 
 /// The models called by `names`, or all of them.

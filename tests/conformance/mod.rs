@@ -19,12 +19,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Cases that pass must be more than these: what the best other engine in Rust passes.
 const MUST_PASS: usize = 1_129;
 
+/// The optimised programs of all cases that have a plan, by the cases' names; `None` if there are no
+/// cases, which is said.
+pub(crate) fn programs() -> Option<Vec<(String, ir::Program)>> {
+    let Some(folder) = cases::folder() else {
+        crate::skipped(NO_CASES);
+        return None;
+    };
+    let program =
+        |name: String| Some((name.clone(), stages::program(&Case::open(&folder, &name))?));
+    Some(
+        cases::list(&folder)
+            .into_iter()
+            .filter_map(program)
+            .collect(),
+    )
+}
+
+const NO_CASES: &str = "no ONNX cases: set DLIRC_ONNX_CASES, or `cargo xtask test` installs them";
+
 #[test]
 fn operators_conform() {
     let Some(folder) = cases::folder() else {
-        crate::skipped("no ONNX cases: set DLIRC_ONNX_CASES, or `cargo xtask test` installs them");
+        crate::skipped(NO_CASES);
         return;
     };
+    // Says so where there is none.
+    let _ = crate::gpu::gpu();
     let names = cases::list(&folder);
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<String, (bool, Tried)>> = Mutex::default();
@@ -76,6 +97,7 @@ fn report(results: &BTreeMap<String, (bool, Tried)>) -> usize {
         ("right in the reference", Stage::Reference),
         ("compiled", Stage::Compile),
         ("right on the CPU", Stage::Run),
+        ("right on the GPU, where there is one", Stage::Gpu),
     ] {
         let all = count(&|r| past(&r.1, stage));
         let core = count(&|r| r.0 && past(&r.1, stage));

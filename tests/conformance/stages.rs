@@ -24,6 +24,8 @@ pub(super) enum Stage {
     Compile,
     /// Running the plan.
     Run,
+    /// Running a plan for the GPU, where there is one.
+    Gpu,
 }
 
 impl Stage {
@@ -33,6 +35,7 @@ impl Stage {
             Stage::Reference => "evaluate",
             Stage::Compile => "compile",
             Stage::Run => "run",
+            Stage::Gpu => "run on the GPU",
         }
     }
 }
@@ -132,7 +135,14 @@ fn guarded(case: &Case, baked: &[usize]) -> Outcome {
     }
 }
 
-fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String> {
+/// A case as a program, the values of its inputs, and what it must give.
+struct Opened {
+    program: Program,
+    values: Vec<Tensor>,
+    expected: Vec<Tensor>,
+}
+
+fn open(case: &Case, baked: &[usize]) -> Result<Opened, String> {
     let mut values = vec![];
     let mut model = case.model.clone();
     let mut options = ReadOptions {
@@ -163,6 +173,33 @@ fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String
     onnx::read_source(&source, &options, &mut program).map_err(|e| chain(&e))?;
     ir::verify::program(&program)
         .map_err(|violations| format!("breaks a rule of programs: {}", violations[0]))?;
+    Ok(Opened {
+        program,
+        values,
+        expected,
+    })
+}
+
+/// The optimised program of a case that has a plan.
+pub(super) fn program(case: &Case) -> Option<Program> {
+    let optimised = |baked: &[usize]| {
+        let mut program = open(case, baked).ok()?.program;
+        crate::plan::optimise(&mut program).ok()?;
+        crate::plan::lowered(&program).ok()?;
+        Some(program)
+    };
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        optimised(&[]).or_else(|| optimised(&control_inputs(case)))
+    }));
+    tried.ok().flatten()
+}
+
+fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String> {
+    let Opened {
+        mut program,
+        values,
+        expected,
+    } = open(case, baked)?;
 
     *stage = Stage::Reference;
     let graph = &program.graphs[program.graphs.ids().next().unwrap()];
@@ -173,6 +210,17 @@ fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String
     let engine = compile(&mut program)?;
 
     *stage = Stage::Run;
+    run(&engine, &values, &expected)?;
+
+    *stage = Stage::Gpu;
+    match crate::gpu::is_there().then(crate::gpu::gpu).flatten() {
+        Some(gpu) => run(&gpu.engine(&program, 1)?, &values, &expected),
+        None => Ok(()),
+    }
+}
+
+/// Runs a plan and compares with what it must give.
+fn run(engine: &Arc<Engine>, values: &[Tensor], expected: &[Tensor]) -> Result<(), String> {
     let model = ModelIndex(0);
     let mut session = engine.session().map_err(|e| e.to_string())?;
     for (n, value) in values.iter().enumerate() {
@@ -184,11 +232,11 @@ fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String
             ));
         }
     }
-    inputs::set(&mut session, model, &values).map_err(|e| e.text())?;
+    inputs::set(&mut session, model, values).map_err(|e| e.text())?;
     session.run(model).map_err(|e| e.to_string())?;
     check(
         &inputs::outputs(&session, model).map_err(|e| e.text())?,
-        &expected,
+        expected,
     )
 }
 

@@ -4,7 +4,7 @@ use super::draft::Draft;
 use dlirc::inputs;
 use ir::{Program, Tensor};
 use plans::ModelIndex;
-use runtime::{Engine, Options};
+use runtime::{Engine, Options, RunOn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -53,16 +53,21 @@ fn evaluate(program: &Program, drafts: &[Draft], way: &str) -> Result<(), String
     Ok(())
 }
 
-/// Compiles and runs, on one thread and on several.
+/// Compiles and runs, on one thread and on several, as a plan for a GPU on the host, and on a GPU
+/// where there is one.
 fn run(program: &Program, drafts: &[Draft]) -> Result<(), String> {
     let loaded = Arc::new(crate::plan::loaded(program)?);
+    // Some kernels on either side of copies, others each time.
+    let on_host = crate::gpu::some_classes(pattern(program));
+    let moved = Arc::new(crate::plan::loaded_for_no_gpu(program, &on_host)?);
     let mut first: Vec<Vec<Tensor>> = vec![];
-    for threads in [1, 3] {
+    for (loaded, threads) in [(&loaded, 1), (&loaded, 3), (&moved, 1)] {
         let options = Options {
             threads,
+            device: RunOn::Cpu,
             ..Options::default()
         };
-        let engine = Engine::bind(Arc::clone(&loaded), &options).map_err(|e| e.to_string())?;
+        let engine = Engine::bind(Arc::clone(loaded), &options).map_err(|e| e.to_string())?;
         let mut session = Arc::new(engine).session().map_err(|e| e.to_string())?;
         for (i, draft) in drafts.iter().enumerate() {
             let model = ModelIndex(i as u32);
@@ -80,10 +85,48 @@ fn run(program: &Program, drafts: &[Draft]) -> Result<(), String> {
                         .zip(&found)
                         .any(|(a, b)| a.bytes() != b.bytes()) =>
                 {
-                    return Err(format!("{threads} threads give other bits than one"));
+                    let what = match threads {
+                        1 => "the plan for a GPU gives",
+                        _ => "several threads give",
+                    };
+                    return Err(format!("{what} other bits than one thread"));
                 }
                 Some(_) => {}
             }
+        }
+    }
+    match crate::gpu::is_there().then(crate::gpu::gpu).flatten() {
+        Some(gpu) => on_gpu(gpu, program, drafts),
+        None => Ok(()),
+    }
+}
+
+/// A number that differs from program to program.
+fn pattern(program: &Program) -> u64 {
+    let text = ir::text::print(program);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Runs on the GPU, twice.
+fn on_gpu(gpu: &crate::gpu::Gpu, program: &Program, drafts: &[Draft]) -> Result<(), String> {
+    let engine = gpu.engine(program, 1)?;
+    let mut session = engine.session().map_err(|e| e.to_string())?;
+    for (i, draft) in drafts.iter().enumerate() {
+        let model = ModelIndex(i as u32);
+        inputs::set(&mut session, model, &draft.inputs).map_err(|e| e.text())?;
+        session.run(model).map_err(|e| format!("on the GPU: {e}"))?;
+        let found = inputs::outputs(&session, model).map_err(|e| e.text())?;
+        compare(&found, draft, "the plan on the GPU")?;
+        session.run(model).map_err(|e| e.to_string())?;
+        let again = inputs::outputs(&session, model).map_err(|e| e.text())?;
+        if found
+            .iter()
+            .zip(&again)
+            .any(|(a, b)| a.bytes() != b.bytes())
+        {
+            return Err("a second run on the GPU gives other bits".into());
         }
     }
     Ok(())

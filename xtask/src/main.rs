@@ -2,6 +2,7 @@
 
 mod demo;
 mod fuzz;
+mod gpu;
 mod python;
 mod test;
 
@@ -16,6 +17,8 @@ usage: cargo xtask CHORE
   demo   build dlirc, fill two example models with weights, compile both into one plan,
          run it, and draw it
   fuzz   every fuzz target, 20 minutes each or --minutes N; needs cargo-fuzz
+  gpu    the suites on this machine's GPU; --pack FOLDER builds them for a machine with a
+         GPU and without cargo
   test   every check: format, lints, licences, all tests, documentation; sets up what
          they need below target/
 ";
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let done = match chore.as_deref() {
         Some("demo") => demo::demo(),
         Some("fuzz") => fuzz::fuzz(args),
+        Some("gpu") => gpu::gpu(args),
         Some("test") => test::test(),
         _ => {
             eprint!("{HELP}");

@@ -4,9 +4,14 @@ use crate::{Failed, run, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// ONNX Runtime, whose library is the reference for whole models, and `onnx`, whose wheel carries
-/// the operators' conformance cases.
-const WHEELS: [&str; 3] = ["onnxruntime==1.31.1", "onnx==1.22.0", "numpy"];
+/// ONNX Runtime, whose library is the reference for whole models, `onnx`, whose wheel carries the
+/// operators' conformance cases, and NVRTC, which compiles kernels for GPUs.
+const WHEELS: [&str; 4] = [
+    "onnxruntime==1.31.1",
+    "onnx==1.22.0",
+    "numpy",
+    "nvidia-cuda-nvrtc==13.0.88",
+];
 
 /// What was installed.
 pub struct Wheels {
@@ -19,7 +24,8 @@ pub struct Wheels {
 /// Installs the wheels unless they are there.
 pub fn wheels() -> Result<Wheels, Failed> {
     let site = target().join("python");
-    if library(&site).is_none() || !site.join("onnx").is_dir() {
+    let has_nvrtc = site.join("nvidia/cu13/lib/libnvrtc.so.13").exists();
+    if library(&site).is_none() || !site.join("onnx").is_dir() || !has_nvrtc {
         eprintln!("Installing {} below {}", WHEELS.join(", "), site.display());
         let mut pip = Command::new("python3");
         pip.args([

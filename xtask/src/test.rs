@@ -2,15 +2,30 @@
 
 use crate::python::wheels;
 use crate::{Failed, cargo, root, run};
+use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// Tests that ran, by outcome.
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Tests that say that they found no CUDA device.
+    pub(crate) without_gpu: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            skipped,
+            without_gpu: _,
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
 }
 
 pub fn test() -> Result<(), Failed> {
@@ -40,12 +55,7 @@ pub fn test() -> Result<(), Failed> {
     run(cargo()
         .args(["doc", "--workspace", "--no-deps", "--quiet"])
         .env("RUSTDOCFLAGS", "-D warnings"))?;
-    let Counts {
-        passed,
-        failed,
-        skipped,
-    } = counts;
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    println!("{counts}");
     outcome
 }
 
@@ -61,7 +71,7 @@ fn has(name: &str) -> bool {
 
 /// Runs `command`, shows its output, and adds up the result lines of the test harness and the
 /// tests that say that they skipped themselves.
-fn counted(command: &mut Command, counts: &mut Counts) -> Result<(), Failed> {
+pub(crate) fn counted(command: &mut Command, counts: &mut Counts) -> Result<(), Failed> {
     let shown = format!("{command:?}");
     let failed = |e: std::io::Error| Failed(format!("{shown}: {e}"));
     let mut child = command
@@ -87,6 +97,9 @@ fn counted(command: &mut Command, counts: &mut Counts) -> Result<(), Failed> {
 impl Counts {
     /// `test result: ok. 12 passed; 0 failed; 1 ignored; …`
     fn add(&mut self, line: &str) {
+        if line.contains("skipped: no CUDA device") {
+            self.without_gpu += 1;
+        }
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };

@@ -1,6 +1,7 @@
 //! Which device each step runs on: a GPU where there is device code for its kernel, else the host,
 //! with copies of what it reads and writes.
 
+use super::plan::LowerOptions;
 use super::steps::{ModelDraft, StepDraft, Storage, StorageKind};
 use ir::Origin;
 use kernels::cuda::{self, Generated, Refused};
@@ -40,6 +41,7 @@ pub(super) fn place(
     draft: &mut ModelDraft,
     model: &str,
     target: &cuda::Target,
+    options: &LowerOptions,
     codes: &mut Codes,
     warnings: &mut Vec<String>,
 ) {
@@ -52,6 +54,7 @@ pub(super) fn place(
             // Nothing to compute, and nothing to launch.
             continue;
         }
+        let class = step.spec.class();
         // Sizes that a run decides are read on the host, whatever the plan is for.
         let counts = step
             .args
@@ -61,6 +64,8 @@ pub(super) fn place(
             Err(Refused(
                 "it decides a size, which is done on the host".into(),
             ))
+        } else if options.host_classes.iter().any(|c| c == class) {
+            Err(Refused(format!("{class} kernels were asked to")))
         } else {
             codes.get(&step.spec, target)
         };

@@ -73,6 +73,8 @@ pub struct LowerOptions {
     pub target: String,
     /// The GPU that device code is made for; without one, everything runs on the host.
     pub gpu: Option<kernels::cuda::Target>,
+    /// Classes of kernels that run on the host all the same.
+    pub host_classes: Vec<String>,
     /// Whether models never run at once, so that one arena serves them all in turn.
     pub one_at_a_time: bool,
     /// Number of nodes of each model before optimisation.
@@ -122,7 +124,14 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
     let mut codes = Codes::default();
     if let Some(target) = &options.gpu {
         for (draft, (_, graph)) in drafts.iter_mut().zip(program.graphs.iter()) {
-            devices::place(draft, &graph.name, target, &mut codes, &mut plan.warnings);
+            devices::place(
+                draft,
+                &graph.name,
+                target,
+                options,
+                &mut codes,
+                &mut plan.warnings,
+            );
         }
     }
     let mut builder = Builder {

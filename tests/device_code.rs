@@ -1,0 +1,154 @@
+//! Device code of the example models and of ONNX's operators, compiled by NVRTC for GPUs that are not
+//! here: all of it compiles, and nothing spills registers.
+
+use crate::gpu;
+use dlirc::driver::{self, Request, Summary};
+use ir::Program;
+use kernels::cuda::Target;
+use kernels::cuda::compile::{Compiler, Wanted};
+use passes::PassCx;
+use plans::Device;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What is compiled for.
+const ARCHS: [u32; 3] = [80, 90, 100];
+
+/// The sources of device code for one architecture, and whose they are.
+#[derive(Default)]
+struct Sources {
+    /// By text: the model and the step that has it first.
+    first: BTreeMap<String, String>,
+    n_steps: usize,
+    /// Steps on the host, by why.
+    on_host: BTreeMap<String, usize>,
+}
+
+impl Sources {
+    /// Adds those of an optimised program.
+    fn add(&mut self, name: &str, program: &Program, arch: u32) -> Result<(), String> {
+        let target = Target::of_arch(arch).map_err(|e| e.to_string())?;
+        let lowered = crate::plan::lowered_for(program, Some(target), &[])?;
+        let plan = &lowered.plan;
+        for step in &plan.steps {
+            let class = plan.kernels[step.kernel.index()].class();
+            self.n_steps += 1;
+            if step.device == Device::Cpu {
+                *self.on_host.entry(class.into()).or_default() += 1;
+            }
+        }
+        for source in lowered.sources {
+            let runs = |s: &&plans::Step| {
+                let code = s.code.as_ref().map(|c| c.code);
+                code.is_some_and(|c| source.codes.contains(&c))
+            };
+            let step = plan.steps.iter().find(runs);
+            let summary = step.map(|s| plan.kernels[s.kernel.index()].summary());
+            let label = step.map_or("", |s| &s.label);
+            let whose = format!("{name}, {label}: {}", summary.unwrap_or_default());
+            self.first.entry(source.text).or_insert(whose);
+        }
+        Ok(())
+    }
+
+    /// Compiles all, and lists what is wrong.
+    fn compile(&self, compiler: &Compiler, arch: u32) -> Vec<String> {
+        let texts: Vec<&str> = self.first.keys().map(String::as_str).collect();
+        let wanted = Wanted {
+            archs: vec![arch],
+            ptx: false,
+            threads: 0,
+        };
+        let started = Instant::now();
+        let images = match compiler.build(&texts, &wanted, &|_, _| {}) {
+            Ok(images) => images,
+            Err(error) => return vec![error.to_string()],
+        };
+        println!(
+            "sm_{arch}: {} kernels of {} steps, {} compiled in {:.0} s, {} kept from earlier; on the host {:?}",
+            texts.len(),
+            self.n_steps,
+            images.n_compiled,
+            started.elapsed().as_secs_f64(),
+            images.n_cached,
+            self.on_host
+        );
+        let mut wrong = vec![];
+        for (built, whose) in images.of_source.iter().zip(self.first.values()) {
+            for image in built {
+                if image.resources.is_empty() {
+                    wrong.push(format!("{whose}: nothing is known of its functions"));
+                }
+                for function in image.resources.iter().filter(|r| r.spills > 0) {
+                    wrong.push(format!(
+                        "{whose}: `{}` spills {} bytes a thread on sm_{arch}, with {} registers",
+                        function.function, function.spills, function.registers
+                    ));
+                }
+            }
+        }
+        wrong
+    }
+}
+
+fn check(all: &[Sources; ARCHS.len()], compiler: &Compiler) {
+    let mut wrong = vec![];
+    for (sources, arch) in all.iter().zip(ARCHS) {
+        wrong.extend(sources.compile(compiler, arch));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// NVRTC; where there is none, says so.
+fn compiler() -> Option<Compiler> {
+    match gpu::compiler() {
+        Ok(compiler) => Some(compiler),
+        Err(why) => {
+            crate::skipped(&why);
+            None
+        }
+    }
+}
+
+#[test]
+fn kernels_of_all_models_compile_and_spill_nothing() {
+    let Some(compiler) = compiler() else { return };
+    let mut all: [Sources; ARCHS.len()] = Default::default();
+    for architecture in models::list() {
+        let request = Request {
+            models: vec![crate::models::filled(architecture)],
+            ..Request::default()
+        };
+        let mut program = driver::read(&request, &mut Summary::default())
+            .unwrap_or_else(|e| panic!("{}", e.text()));
+        let mut cx = PassCx::new(passes::Options::default());
+        driver::optimise(&mut program, &mut cx, &[]).unwrap_or_else(|e| panic!("{}", e.text()));
+        for (sources, arch) in all.iter_mut().zip(ARCHS) {
+            sources.add(architecture.name, &program, arch).unwrap();
+        }
+    }
+    check(&all, &compiler);
+}
+
+/// Architectures but the second are for every so many of the operators' kernels: they differ in
+/// little, and there are many.
+const SAMPLED: usize = 4;
+
+#[test]
+fn kernels_of_all_operators_compile_and_spill_nothing() {
+    let Some(compiler) = compiler() else { return };
+    let Some(programs) = crate::conformance::programs() else {
+        return;
+    };
+    let mut all: [Sources; ARCHS.len()] = Default::default();
+    for (i, (name, program)) in programs.iter().enumerate() {
+        for (sources, arch) in all.iter_mut().zip(ARCHS) {
+            if arch == ARCHS[1] || i % SAMPLED == 0 {
+                sources
+                    .add(name, program, arch)
+                    .unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+        }
+    }
+    check(&all, &compiler);
+}

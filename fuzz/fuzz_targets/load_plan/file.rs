@@ -1,12 +1,13 @@
 //! Plan files taken apart and put together, whatever they say: `plans::file` documents the format.
 
-use plans::file::{MAGIC, MAJOR, MINOR};
 use std::ops::Range;
 
 const HEADER: usize = 64;
 const ENTRY: usize = 32;
-const META: u32 = 1;
-const WEIGHTS_ALIGN: usize = 4096;
+const META: usize = 1;
+
+/// The alignment of weights and images; no section has more.
+const MAX_ALIGN: usize = 4096;
 
 /// The sections of a file that looks like one, each with the place of its entry in the table.
 fn sections(bytes: &[u8]) -> Vec<(usize, Range<usize>)> {
@@ -32,31 +33,25 @@ fn number(bytes: &[u8], at: usize, size: usize) -> Option<usize> {
     usize::try_from(u64::from_le_bytes(number)).ok()
 }
 
-/// The metadata and the weights of a file with one section of each.
-pub fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [(meta, plan), (_, weights)] = &sections(bytes)[..] else {
-        return None;
-    };
-    let is_meta = number(bytes, *meta, 4) == Some(META as usize);
-    is_meta.then(|| (&bytes[plan.clone()], &bytes[weights.clone()]))
+/// The metadata of a file whose first section that is.
+pub fn metadata(bytes: &[u8]) -> Option<&[u8]> {
+    let (entry, section) = sections(bytes).into_iter().next()?;
+    (number(bytes, entry, 4) == Some(META)).then(|| &bytes[section])
 }
 
-/// A file like `like` with other metadata.
-pub fn build(like: &[u8], meta: &[u8], weights: &[u8]) -> Option<Vec<u8>> {
-    let mut file = like.get(..HEADER + 2 * ENTRY)?.to_vec();
-    let meta_at = file.len();
-    file.extend(meta);
-    file.resize(file.len().next_multiple_of(WEIGHTS_ALIGN), 0);
-    let weights_at = file.len();
-    file.extend(weights);
-    file[..8].copy_from_slice(&MAGIC);
-    file[8..10].copy_from_slice(&MAJOR.to_le_bytes());
-    file[10..12].copy_from_slice(&MINOR.to_le_bytes());
-    let places = [(meta_at, meta.len()), (weights_at, weights.len())];
-    for (i, (at, len)) in places.into_iter().enumerate() {
-        let entry = HEADER + i * ENTRY;
-        file[entry + 8..entry + 16].copy_from_slice(&(at as u64).to_le_bytes());
-        file[entry + 16..entry + 24].copy_from_slice(&(len as u64).to_le_bytes());
+/// A file like `like`, with `meta` in its first section.
+pub fn with_metadata(like: &[u8], meta: &[u8]) -> Option<Vec<u8>> {
+    let sections = sections(like);
+    let table_end = HEADER + sections.len() * ENTRY;
+    let mut file = like.get(..table_end)?.to_vec();
+    for (i, (entry, old)) in sections.into_iter().enumerate() {
+        let contents = if i == 0 { meta } else { &like[old] };
+        let align = number(like, entry + 24, 4)?.clamp(1, MAX_ALIGN);
+        file.resize(file.len().next_multiple_of(align), 0);
+        let (at, len) = (file.len() as u64, contents.len() as u64);
+        file[entry + 8..entry + 16].copy_from_slice(&at.to_le_bytes());
+        file[entry + 16..entry + 24].copy_from_slice(&len.to_le_bytes());
+        file.extend(contents);
     }
     let len = file.len() as u64;
     file[16..24].copy_from_slice(&len.to_le_bytes());

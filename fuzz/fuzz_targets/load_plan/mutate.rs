@@ -55,17 +55,17 @@ pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
 
 /// The file with other bytes as metadata.
 fn change_metadata(bytes: &[u8], max_size: usize) -> Option<Vec<u8>> {
-    let (meta, weights) = file::parts(bytes)?;
+    let meta = file::metadata(bytes)?;
     let mut changed = meta.to_vec();
     let room = (meta.len() + 64).min(max_size);
     changed.resize(room, 0);
     let len = fuzzer_mutate(&mut changed, meta.len().min(room), room);
-    file::build(bytes, &changed[..len], weights)
+    file::with_metadata(bytes, &changed[..len])
 }
 
 /// The file with a changed plan.
 fn change_plan(bytes: &[u8], random: &mut Random) -> Option<Vec<u8>> {
-    let (meta, weights) = file::parts(bytes)?;
+    let meta = file::metadata(bytes)?;
     let plan: Plan = postcard::from_bytes(meta).ok()?;
     let tree = serde_json::to_value(&plan).ok()?;
     for _ in 0..8 {
@@ -75,7 +75,7 @@ fn change_plan(bytes: &[u8], random: &mut Random) -> Option<Vec<u8>> {
         }
         if let Ok(plan) = serde_json::from_value::<Plan>(changed) {
             let meta = postcard::to_stdvec(&plan).ok()?;
-            return file::build(bytes, &meta, weights);
+            return file::with_metadata(bytes, &meta);
         }
     }
     None
@@ -89,7 +89,7 @@ const PARTS: [(&str, usize); 9] = [
     ("weights", 1),
     ("kernels", 8),
     ("images", 1),
-    ("codes", 1),
+    ("codes", 2),
     ("steps", 4),
     ("blocks", 1),
 ];

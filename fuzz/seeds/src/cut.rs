@@ -149,7 +149,6 @@ fn value(name: Option<String>, elem_type: Option<i32>, dim: Vec<DimensionProto>)
             }),
             ..Default::default()
         }),
-        ..Default::default()
     }
 }
 

@@ -87,10 +87,10 @@ fn add_program(
     if text.len() <= MAX_TEXT {
         texts.add(text.as_bytes())?;
     }
-    if let Some(plan) = compile::compile(program.clone(), MAX_WEIGHTS, MAX_ARENAS)
-        && plan.len() <= MAX_PLAN
-    {
-        plans.add(&plan)?;
+    for plan in compile::compile(program.clone(), MAX_WEIGHTS, MAX_ARENAS) {
+        if plan.len() <= MAX_PLAN {
+            plans.add(&plan)?;
+        }
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ pub fn stats(plan: &ValidPlan) -> PlanStats {
         .enumerate()
         .map(|(i, (own, arena))| {
             let bytes = |b: &BufferIndex| plan.buffers[b.index()].bytes;
-            let sum_bytes = own.iter().map(bytes).sum();
+            let sum_bytes = total(own.iter().map(bytes));
             ArenaStats {
                 arena: ArenaIndex(i as u32),
                 n_buffers: own.len(),
@@ -191,8 +191,10 @@ fn most_live(ranges: impl Iterator<Item = (RangeInclusive<usize>, u64)>) -> u64 
         })
         .collect();
     changes.sort_unstable();
-    let (mut live, mut most) = (0u64, 0);
+    // Buffers may share bytes, so that the sum is bounded by their number only.
+    let (mut live, mut most) = (0u128, 0);
     for (_, is_start, bytes) in changes {
+        let bytes = u128::from(bytes);
         if is_start {
             live += bytes;
             most = live.max(most);
@@ -200,5 +202,5 @@ fn most_live(ranges: impl Iterator<Item = (RangeInclusive<usize>, u64)>) -> u64 
             live -= bytes;
         }
     }
-    most
+    u64::try_from(most).unwrap_or(u64::MAX)
 }

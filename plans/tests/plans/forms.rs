@@ -181,6 +181,21 @@ fn numbers_of_a_chain() {
 }
 
 #[test]
+fn sums_of_buffers_that_share_bytes_end_at_the_largest_number() {
+    let mut sample = samples::chain(10, 64);
+    let large = (1 << 52) - 256;
+    sample.plan.arenas[1].bytes = large;
+    let mut buffer = sample.plan.buffers[2].clone();
+    assert_eq!(buffer.arena.index(), 1);
+    (buffer.offset, buffer.bytes) = (0, large);
+    sample
+        .plan
+        .buffers
+        .extend(std::iter::repeat_n(buffer, 4100));
+    assert_eq!(stats(&valid(sample)).arenas[1].sum_bytes, u64::MAX);
+}
+
+#[test]
 fn no_plan_needs_less_than_is_live() {
     for seed in 0..200 {
         for arena in stats(&valid(random_plans::plan(seed))).arenas {

@@ -7,6 +7,7 @@ mod architecture;
 mod command_line;
 mod conformance;
 mod device_code;
+mod exported;
 mod gpu;
 mod models;
 mod plan;

@@ -113,8 +113,8 @@ fn peel(s: &Sweep<'_, '_, '_>, v: ValueId, found: &mut Scores, depth: usize) -> 
         Op::Mul(_) => s
             .either_order(v, |op| matches!(op, Op::Mul(_)))
             .find_map(|[x, factor]| {
-                let last = s.ty(factor).shape.0.iter().rev().take(2);
-                let whole = last.fold(true, |all, d| all && d.known() == Some(1));
+                let mut last = s.ty(factor).shape.0.iter().rev().take(2);
+                let whole = last.all(|d| d.known() == Some(1));
                 (whole && s.ty(x) == s.ty(v)).then_some(())?;
                 let mut inside = found.clone();
                 inside.factors.push(Broadcast {

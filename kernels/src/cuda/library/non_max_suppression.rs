@@ -146,7 +146,7 @@ fn collecting(spec: &NonMaxSuppressionSpec, pairs: u64, most: u64, threads: u32)
             ]
         ),
         spec.rows(),
-        put("row", ["-1", "-1", "-1"]),
+        put("row", ["0"; 3]),
     );
     body
 }

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::{BindError, PortError, RunError, StepRef};
 use crate::memory::{ALIGN, AlignedBytes};
 use crate::timeline::{Span, Work};
-use plans::{DType, Model, ModelIndex, Place, Port, RunSize, StepIndex, ValidPlan};
+use plans::{BufferIndex, DType, Model, ModelIndex, Place, Port, RunSize, StepIndex, ValidPlan};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -179,15 +179,31 @@ impl Session {
         (buffer.arena.index(), start..start + bytes)
     }
 
+    /// The data of a port on the host.
+    fn data(&self, model: ModelIndex, port: &Port) -> &[u8] {
+        self.buffer(model, port.buffer, self.place(port).1.len())
+    }
+
+    /// The first `bytes` of an input, an output or the size of one, on the host.
+    fn buffer(&self, model: ModelIndex, buffer: BufferIndex, bytes: usize) -> &[u8] {
+        let device = self.device.as_ref();
+        let staging = device.and_then(|d| d.staging(model, buffer));
+        let placed = &self.plan().buffers[buffer.index()];
+        let (arena, start) = (placed.arena.index(), placed.offset as usize);
+        let data = staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[start..]);
+        &data[..bytes]
+    }
+
     /// The data of input `n` of a model: row-major, in the machine's byte order.
     ///
     /// # Errors
     ///
     /// If there is no such model or input.
     pub fn input_mut(&mut self, model: ModelIndex, n: usize) -> Result<&mut [u8], PortError> {
-        let (arena, range) = self.place(port(self.of(model)?, "input", n)?);
+        let port = port(self.of(model)?, "input", n)?;
+        let ((arena, range), buffer) = (self.place(port), port.buffer);
         if let Some(device) = &mut self.device
-            && let Some(staging) = device.staging_mut(model, n)
+            && let Some(staging) = device.staging_mut(model, buffer)
         {
             return Ok(staging);
         }
@@ -200,9 +216,7 @@ impl Session {
     ///
     /// If there is no such model or input.
     pub fn input(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
-        let (arena, range) = self.place(port(self.of(model)?, "input", n)?);
-        let staging = self.device.as_ref().and_then(|d| d.staging(model, n, true));
-        Ok(staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[range]))
+        Ok(self.data(model, port(self.of(model)?, "input", n)?))
     }
 
     /// The data of output `n` of a model, as the last run of the model left it; zeros before.
@@ -211,12 +225,7 @@ impl Session {
     ///
     /// If there is no such model or output.
     pub fn output(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
-        let (arena, range) = self.place(port(self.of(model)?, "output", n)?);
-        let staging = self
-            .device
-            .as_ref()
-            .and_then(|d| d.staging(model, n, false));
-        Ok(staging.unwrap_or_else(|| &self.arenas[arena].as_slice()[range]))
+        Ok(self.data(model, port(self.of(model)?, "output", n)?))
     }
 
     /// The dimensions of output `n` of a model. Where a run decides the size of one, it is that of
@@ -229,12 +238,9 @@ impl Session {
     pub fn output_dims(&self, model: ModelIndex, n: usize) -> Result<Vec<u64>, PortError> {
         let port = port(self.of(model)?, "output", n)?;
         let count = port.size.map_or(0, |size| {
-            let buffer = &self.plan().buffers[size.count.index()];
-            let arena = self.arenas[buffer.arena.index()].as_slice();
-            let start = buffer.offset as usize;
             let mut count = [0; RunSize::BYTES as usize];
             // A valid plan's sizes take as many bytes.
-            count.copy_from_slice(&arena[start..start + RunSize::BYTES as usize]);
+            count.copy_from_slice(self.buffer(model, size.count, RunSize::BYTES as usize));
             i64::from_ne_bytes(count)
         });
         Ok(port.dims_after(count))

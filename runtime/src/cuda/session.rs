@@ -60,10 +60,9 @@ unsafe impl Send for Places {}
 // SAFETY: as above.
 unsafe impl Sync for Places {}
 
-/// A port on the device and its copy on the host.
+/// A buffer on the device and its copy on the host.
 struct Staged {
-    /// Its number among the inputs or outputs of its model.
-    port: usize,
+    buffer: BufferIndex,
     address: u64,
     staging: Range<usize>,
 }
@@ -142,8 +141,10 @@ impl DeviceSession {
         };
         let mut staged = 0;
         for model in &plan.models {
-            let inputs = places.staged(plan, &model.inputs, &mut staged);
-            let outputs = places.staged(plan, &model.outputs, &mut staged);
+            let inputs = model.inputs.iter().map(|p| p.buffer);
+            let inputs = places.staged(plan, inputs, &mut staged);
+            let outputs = model.outputs.iter().map(|p| p.buffer);
+            let outputs = places.staged(plan, outputs, &mut staged);
             places.inputs.push(inputs);
             places.outputs.push(outputs);
         }
@@ -213,15 +214,19 @@ impl DeviceSession {
         })
     }
 
-    /// The copy of a port on the host; `None` if the port itself is there.
-    pub(crate) fn staging(&self, model: ModelIndex, n: usize, is_input: bool) -> Option<&[u8]> {
-        let range = self.places.staging(model, n, is_input)?;
+    /// The copy on the host of an input or output; `None` if itself is there.
+    pub(crate) fn staging(&self, model: ModelIndex, buffer: BufferIndex) -> Option<&[u8]> {
+        let range = self.places.staging(model, buffer)?;
         Some(&self.staging.as_slice()[range])
     }
 
-    /// As [`DeviceSession::staging`] for an input, to be written.
-    pub(crate) fn staging_mut(&mut self, model: ModelIndex, n: usize) -> Option<&mut [u8]> {
-        let range = self.places.staging(model, n, true)?;
+    /// As [`DeviceSession::staging`], to be written.
+    pub(crate) fn staging_mut(
+        &mut self,
+        model: ModelIndex,
+        buffer: BufferIndex,
+    ) -> Option<&mut [u8]> {
+        let range = self.places.staging(model, buffer)?;
         Some(&mut self.staging.as_mut_slice()[range])
     }
 
@@ -654,19 +659,25 @@ impl Run<'_> {
 }
 
 impl Places {
-    /// Gives the ports that lie on the device their places in the staging memory, from `end` on.
-    fn staged(&self, plan: &ValidPlan, ports: &[Port], end: &mut usize) -> Vec<Staged> {
+    /// Gives those of these buffers that lie on the device places in the staging memory, from `end`
+    /// on.
+    fn staged(
+        &self,
+        plan: &ValidPlan,
+        buffers: impl Iterator<Item = BufferIndex>,
+        end: &mut usize,
+    ) -> Vec<Staged> {
         let mut staged = vec![];
-        for (n, port) in ports.iter().enumerate() {
-            let Some(address) = self.buffer(plan, port.buffer) else {
+        for buffer in buffers {
+            let Some(address) = self.buffer(plan, buffer) else {
                 continue;
             };
             // A valid plan's ports are as large as their buffers.
-            let bytes = plan.buffers[port.buffer.index()].bytes as usize;
+            let bytes = plan.buffers[buffer.index()].bytes as usize;
             let start = end.next_multiple_of(BUFFER_ALIGN as usize);
             *end = start + bytes;
             staged.push(Staged {
-                port: n,
+                buffer,
                 address,
                 staging: start..start + bytes,
             });
@@ -674,14 +685,10 @@ impl Places {
         staged
     }
 
-    fn staging(&self, model: ModelIndex, n: usize, is_input: bool) -> Option<Range<usize>> {
-        let of = if is_input {
-            &self.inputs
-        } else {
-            &self.outputs
-        };
-        let mut staged = of[model.index()].iter();
-        staged.find(|s| s.port == n).map(|s| s.staging.clone())
+    fn staging(&self, model: ModelIndex, buffer: BufferIndex) -> Option<Range<usize>> {
+        let inputs = &self.inputs[model.index()];
+        let mut all = inputs.iter().chain(&self.outputs[model.index()]);
+        all.find(|s| s.buffer == buffer).map(|s| s.staging.clone())
     }
 
     /// Where a buffer starts on the device.

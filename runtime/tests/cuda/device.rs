@@ -235,6 +235,23 @@ fn inputs_and_outputs_can_stay_on_the_device() {
 }
 
 #[test]
+fn sizes_that_a_run_decides_come_back() {
+    on_each_device(|device| {
+        let loaded = plans::sized();
+        for device in [RunOn::Cpu, device] {
+            let mut session = session(&loaded, device);
+            assert_eq!(session.output_dims(MODEL, 0), Ok(vec![0]));
+            for (count, size) in [(7i64, 7), (5000, N), (-1, 0)] {
+                let data = count.to_ne_bytes();
+                session.input_mut(MODEL, 1).unwrap().copy_from_slice(&data);
+                assert!(run(&mut session, &ramp(0.0)) == ramp(2.0));
+                assert_eq!(session.output_dims(MODEL, 0), Ok(vec![size]));
+            }
+        }
+    });
+}
+
+#[test]
 fn tensors_change_hands() {
     on_each_device(|device| {
         let loaded = plans::chain(&["add"]);

@@ -6,7 +6,7 @@ use plans::tape::{BinaryFn, Reg, TapeOp, TapeStep};
 use plans::{
     Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
     DType, Device, Fingerprint, Image, ImageIndex, ImageKind, KernelIndex, Launch, Model,
-    ModelIndex, Place, Plan, Port, Step, StepCode, StepIndex, Tape, Weight, WeightIndex,
+    ModelIndex, Place, Plan, Port, RunSize, Step, StepCode, StepIndex, Tape, Weight, WeightIndex,
 };
 use std::sync::Arc;
 
@@ -128,6 +128,7 @@ impl Builder {
             dtype: DType::F32,
             dims: vec![N],
             buffer: self.buffer(device, ArenaKind::Io, BYTES),
+            size: None,
         }
     }
 
@@ -343,6 +344,31 @@ pub(crate) fn lanes() -> Arc<Loaded> {
     b.order(s2, 2, &[]);
     b.order(s3, 0, &[s0, s1]);
     b.order(s4, 0, &[s1, s2]);
+    b.finish()
+}
+
+/// y = x + 2, of which x1, an i64, says how much counts.
+pub(crate) fn sized() -> Arc<Loaded> {
+    let mut b = Builder::new();
+    let (x, y, two) = (b.input(CUDA), b.output(CUDA), b.weight(2.0));
+    let code = Some(b.code(&["add"]));
+    b.sum(code, Place::Buffer(x), Place::Weight(two), y);
+    let from = b.buffer(CUDA, ArenaKind::Io, RunSize::BYTES);
+    let count = b.buffer(Device::Cpu, ArenaKind::Io, RunSize::BYTES);
+    b.plan.models[0].inputs.push(Port {
+        name: "x1".to_owned(),
+        dtype: DType::I64,
+        dims: vec![1],
+        buffer: from,
+        size: None,
+    });
+    b.plan.models[0].outputs[0].size = Some(RunSize { axis: 0, count });
+    b.plan.kernels.push(KernelSpec::Transfer(TransferSpec {
+        dtype: DType::I64,
+        len: 1,
+    }));
+    let step = b.transfer(from, count);
+    b.plan.steps[step.index()].kernel = KernelIndex(2);
     b.finish()
 }
 

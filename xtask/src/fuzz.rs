@@ -43,7 +43,7 @@ pub fn fuzz(args: impl Iterator<Item = String>) -> Result<(), Failed> {
             .args(["fuzz", "run", "--fuzz-dir"])
             .arg(&folder)
             .args([target, "--", "-rss_limit_mb=2048", "-timeout=10"])
-            .arg(format!("-max_total_time={}", minutes * 60))
+            .arg(format!("-max_total_time={}", minutes.saturating_mul(60)))
             .arg(format!("-max_len={}", max_len(target)));
         run(&mut fuzz)?;
     }
@@ -63,7 +63,8 @@ fn minutes(mut args: impl Iterator<Item = String>) -> Result<u64, Failed> {
     let usage = || Failed("usage: cargo xtask fuzz [--minutes N]".into());
     match (args.next().as_deref(), args.next(), args.next()) {
         (None, None, None) => Ok(MINUTES),
-        (Some("--minutes"), Some(n), None) => n.parse().map_err(|_| usage()),
+        // libFuzzer takes 0 for no limit.
+        (Some("--minutes"), Some(n), None) => n.parse().ok().filter(|&n| n > 0).ok_or_else(usage),
         _ => Err(usage()),
     }
 }

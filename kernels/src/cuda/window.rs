@@ -305,8 +305,8 @@ impl Strip<'_> {
                 at
             })
             .collect();
-        for d in 0..rank {
-            for &a in at[d].iter().filter(|&&a| !self.is_inside(d, a)) {
+        for (d, at) in at.iter().enumerate() {
+            for &a in at.iter().filter(|&&a| !self.is_inside(d, a)) {
                 let unsigned = shape.width.unsigned();
                 let _ = writeln!(
                     body,

@@ -70,6 +70,9 @@ fn layouts() {
     let longs = sum_of(I64, &[7, 16], &[&[16, 1], &[1, 7]], &[16, 1]);
     let scalar = sum_of(F32, &[], &[&[]], &[]);
     let empty = sum_of(F32, &[3, 0], &[&[1, 1]], &[1, 1]);
+    let joined = sum_of(F32, &[6, 20], &[&[20, 1]], &[36, 1]);
+    let joined_oddly = sum_of(F32, &[6, 5, 4], &[&[20, 4, 1]], &[21, 4, 1]);
+    let spread = sum_of(F32, &[6, 5], &[&[5, 1]], &[20, 3]);
     let output_order = sum_of(F32, &[12, 20], &[&[20, 1]], &[1, 12]);
     let cases = [
         ("flat", flat),
@@ -85,6 +88,9 @@ fn layouts() {
         ("longs", longs),
         ("scalar", scalar),
         ("empty", empty),
+        ("joined", joined),
+        ("joined oddly", joined_oddly),
+        ("spread", spread),
         ("output order", output_order),
     ];
     let cases = cases.into_iter().zip(0..);

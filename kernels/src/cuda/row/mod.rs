@@ -345,7 +345,8 @@ pub fn generate_with(spec: &RowSpec, schedule: &RowSchedule) -> Result<Generated
     let s = schedule;
     let threads = s.lanes.saturating_mul(s.rows);
     let is_grouped = s.lanes.is_power_of_two() && (s.across || s.lanes <= 32 || s.rows == 1);
-    if !is_grouped || threads % 32 != 0 || threads == 0 || threads > 1024 || s.splits == 0 {
+    if !is_grouped || !threads.is_multiple_of(32) || threads == 0 || threads > 1024 || s.splits == 0
+    {
         return Err(Refused(format!(
             "{} threads a row, {} rows a block and {} blocks a row are no schedule",
             s.lanes, s.rows, s.splits

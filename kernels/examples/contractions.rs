@@ -2,7 +2,8 @@
 //!
 //! `contractions FOLDER SM SHAPES SCHEDULES PLAN...` takes of each plan the so many contractions of
 //! the most work, and of each the so many schedules of the least predicted time, each with another
-//! tile. The folder gets a `.cu` file a schedule and `list.json`, which says how each is launched.
+//! tile. The folder gets a `.cu` file a schedule and `list.json`, which says how each is launched,
+//! and the contractions of each plan as JSON, which may be given instead of the plan.
 //! Weights are taken as lying in the order that `weight_order` prefers.
 
 use dlirc_kernels::cuda::contract::{Schedule, generate_with, ranked, weight_order};
@@ -25,7 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut seen: Vec<ContractSpec> = vec![];
     for path in plans.iter().map(Path::new) {
         let model = path.file_stem().unwrap_or_default().to_string_lossy();
-        for (uses, spec) in contractions(path)?.into_iter().take(shapes) {
+        let found = contractions(path)?;
+        let text = serde_json::to_string(&found)?;
+        std::fs::write(folder.join(format!("{model}.json")), text)?;
+        for (uses, spec) in found.into_iter().take(shapes) {
             if seen.contains(&spec) {
                 continue;
             }
@@ -87,6 +91,9 @@ fn write(
 /// The contractions of a plan with how often each is used, those of the most work first.
 fn contractions(path: &Path) -> Result<Vec<(usize, ContractSpec)>, Box<dyn Error>> {
     let bytes = std::fs::read(path)?;
+    if path.extension().is_some_and(|e| e == "json") {
+        return Ok(serde_json::from_slice(&bytes)?);
+    }
     let plan = plans::file::read_without_weights_check(&bytes)?.plan;
     let mut found: Vec<(usize, ContractSpec)> = vec![];
     for (n, kernel) in plan.kernels.iter().enumerate() {

@@ -82,6 +82,7 @@ fn tiled(rows: u64, cols: u64, depth: u64) -> Tiled {
         split: 1,
         group: 2,
         by_taps: false,
+        registers: 128,
     }
 }
 
@@ -474,4 +475,63 @@ fn transposed_windows() {
         ],
         true,
     );
+}
+
+#[test]
+fn streams() {
+    let stream = |warps, cols, split| Schedule::Stream(Stream { warps, cols, split });
+    let mut cases = vec![];
+    let sizes = [[1, 300, 260], [3, 131, 128], [2, 70, 77], [4, 40, 1]];
+    for (n, [rows, cols, k]) in sizes.into_iter().enumerate() {
+        for is_turned in [false, true] {
+            let spec = transposed(product(&[2], [rows, cols, k], DType::F32), false, is_turned);
+            for schedule in [stream(4, 2, 1), stream(2, 4, 3), stream(8, 1, 1)] {
+                let name = format!("{rows}x{cols}x{k} {is_turned}");
+                cases.push(case(&name, &spec, &schedule, n as u64));
+            }
+        }
+    }
+    // Few columns by many rows.
+    let tall = product(&[], [200, 1, 64], DType::F32);
+    cases.push(case("tall", &tall, &stream(4, 2, 2), 1));
+    for dtype in [DType::F16, DType::F64, DType::I32, DType::U8] {
+        for is_turned in [false, true] {
+            let spec = transposed(product(&[], [1, 68, 64], dtype), false, is_turned);
+            cases.push(case(&format!("{dtype}"), &spec, &stream(4, 2, 2), 1));
+        }
+    }
+    let g = Geometry {
+        batch: 1,
+        groups: 1,
+        channels: [24, 40],
+        input: &[1, 1],
+        kernel: &[1, 1],
+        strides: &[1, 1],
+        dilations: &[1, 1],
+        pads: &[[0, 0], [0, 0]],
+    };
+    let spec = convolution(&g, true, false);
+    cases.push(case("one position", &spec, &stream(4, 1, 1), 1));
+    check_all(cases);
+}
+
+#[test]
+fn what_is_chosen() {
+    let target = Target::of_arch(90).unwrap();
+    let mut cases = vec![];
+    for (n, spec) in [
+        product(&[], [128, 96, 200], DType::F32),
+        product(&[], [1, 512, 300], DType::F32),
+        product(&[], [1, 1, 1], DType::F32),
+        product(&[], [3, 5, 0], DType::F32),
+        product(&[4], [3, 0, 5], DType::F32),
+        product(&[7], [20, 24, 16], DType::F16),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let kernel = KernelSpec::Contract(spec);
+        cases.push(Case::on(&target, format!("chosen {n}"), kernel, n as u64));
+    }
+    check_all(cases);
 }

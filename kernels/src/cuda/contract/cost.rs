@@ -3,7 +3,7 @@
 use super::super::Target;
 use super::super::source::Width;
 use super::form::Form;
-use super::loader::Loader;
+use super::loader::{Loader, flat};
 use super::schedule::{Schedule, Stream, Tiled};
 use super::stream::{Along, Streamed};
 use super::tiled::{extent, sum_size};
@@ -67,7 +67,11 @@ pub(super) fn predict(
     schedule: &Schedule,
 ) -> f64 {
     match schedule {
-        Schedule::Tiled(s) => Tiles::new(form, spec, target, s).seconds(s.split),
+        Schedule::Tiled(s) => {
+            let flat = if s.by_taps { None } else { flat(form) };
+            let form = flat.as_ref().unwrap_or(form);
+            Tiles::new(form, spec, target, s).seconds(s.split)
+        }
         Schedule::Stream(s) => stream(form, target, s),
         Schedule::Direct => direct(form, target),
     }
@@ -134,11 +138,7 @@ impl<'a> Tiles<'a> {
         let stage =
             warps * steps * products.max(issue).max(reads) + (copies + warps * c.stage) / 4.0;
         let by_shared = f64::from(target.max_shared + 1024) / (extent.shared_bytes + 1024) as f64;
-        let by_registers = 65536.0 / (s.registers() * threads) as f64;
-        let resident = by_shared
-            .min(by_registers)
-            .min(2048.0 / threads as f64)
-            .floor();
+        let resident = by_shared.min(s.resident() as f64).floor();
         Self {
             form,
             target,
@@ -307,8 +307,10 @@ pub(super) fn ranked(form: &Form, spec: &ContractSpec, target: &Target) -> Vec<(
     for s in streams(form) {
         all.push((stream(form, target, &s), Schedule::Stream(s)));
     }
+    let flat = flat(form);
     for s in tiles(form, target) {
-        let prediction = Tiles::new(form, spec, target, &s);
+        let flat = flat.as_ref().filter(|_| !s.by_taps);
+        let prediction = Tiles::new(flat.unwrap_or(form), spec, target, &s);
         for split in splits(form, &s) {
             let schedule = Schedule::Tiled(Tiled { split, ..s });
             all.push((prediction.seconds(split), schedule));
@@ -343,7 +345,8 @@ fn streams(form: &Form) -> Vec<Stream> {
 /// Schedules of tiles, each sum being one block's.
 fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
     let mut all = vec![];
-    if form.depth() == 0 {
+    let flat = flat(form);
+    if form.depth() == 0 || !form.is_narrow() {
         return all;
     }
     let ways: &[bool] = match (form.phases.is_empty(), form.taps()) {
@@ -360,7 +363,7 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
         for depth in [8, 16, 32] {
             for slices in [1, 2, 4, 8] {
                 for stages in [2, 3, 4] {
-                    for &by_taps in ways {
+                    for (&by_taps, &registers) in each(ways, thread_rows * thread_cols) {
                         let s = Tiled {
                             rows,
                             cols,
@@ -372,10 +375,18 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
                             split: 1,
                             group: 8,
                             by_taps,
+                            registers,
                         };
                         let threads = s.threads();
                         let is_small = slices > 1 && threads > MAX_THREADS;
-                        if s.is_sound() && !is_small && fits(form, target, &s) {
+                        if s.is_sound()
+                            && !is_small
+                            && fits(
+                                flat.as_ref().filter(|_| !by_taps).unwrap_or(form),
+                                target,
+                                &s,
+                            )
+                        {
                             all.push(s);
                         }
                     }
@@ -384,6 +395,17 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
         }
     }
     all
+}
+
+/// Ways of summing by numbers of registers, for threads that hold so many sums.
+fn each(ways: &[bool], sums: u64) -> impl Iterator<Item = (&bool, &u64)> {
+    let registers: &[u64] = match sums {
+        64 => &[128, 168],
+        32 => &[128],
+        _ => &[96],
+    };
+    ways.iter()
+        .flat_map(move |way| registers.iter().map(move |n| (way, n)))
 }
 
 fn fits(form: &Form, target: &Target, s: &Tiled) -> bool {

@@ -3,8 +3,8 @@
 use super::super::source::{Extras, START, Width, function, generated, launch, offset, split};
 use super::super::{Generated, Refused};
 use super::finish::{Finish, load_term};
-use super::form::Form;
-use super::loader::{base, n_taps};
+use super::form::{Factor, Form};
+use super::loader::base;
 use super::schedule::Schedule;
 use super::tiled::{grid_x, sums, write_batch};
 use plans::spec::ContractSpec;
@@ -17,7 +17,7 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec) -> Result<Generated, Re
     let total = form.n_batch() * form.n_rows() * form.n_cols();
     let width = Width::of(&args, total.max(form.depth()));
     let finish = Finish::new(form, spec, width, 1);
-    let (signed, unsigned) = (width.signed(), width.unsigned());
+    let unsigned = width.unsigned();
     let mut body = START.to_owned();
     body.push_str(&finish.alignments());
     let _ = writeln!(
@@ -34,65 +34,10 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec) -> Result<Generated, Re
     for (name, factor) in [("left", &form.left), ("right", &form.right)] {
         body.push_str(&base(form, factor, name, &batch, width));
     }
-    let rows = split("row", &form.rows, "left_at", width, &mut body);
-    let cols = split("col", &form.cols, "right_at", width, &mut body);
-    let _ = writeln!(body, "Sum sum = 0;");
-    for (d, n) in form.k.iter().enumerate() {
-        let extent = if d < form.n_taps {
-            match form.phases.iter().position(|p| p.k == d) {
-                Some(p) => format!("({signed})n_taps{p}"),
-                None => format!("({signed}){}", n_taps(form, d)),
-            }
-        } else {
-            width.literal(*n as i64)
-        };
-        let extent = if *n == 0 { "0".to_owned() } else { extent };
-        let _ = writeln!(body, "for ({signed} k{d} = 0; k{d} < {extent}; k{d}++) {{");
-        for factor in [&form.left, &form.right] {
-            let own = if std::ptr::eq(factor, &form.left) {
-                &rows
-            } else {
-                &cols
-            };
-            for check in factor.checks.iter().filter(|c| c.k == d) {
-                let shift = match check.phase {
-                    Some(p) => format!(" + position{p}"),
-                    None => String::new(),
-                };
-                let _ = writeln!(
-                    body,
-                    "const {signed} reach{d} = {} * {} + k{d} * {} + {}{shift};\n\
-                     if (reach{d} < 0 || reach{d} >= {}) continue;",
-                    own[check.own], check.own_step, check.k_step, check.start, check.extent
-                );
-            }
-        }
-    }
-    let steps: Vec<String> = (0..form.k.len()).map(|d| format!("k{d}")).collect();
-    let term = |name: &str, factor: &super::form::Factor, own: &[String]| {
-        let own = own
-            .iter()
-            .map(String::as_str)
-            .zip(factor.own.iter().copied());
-        let k = steps
-            .iter()
-            .map(String::as_str)
-            .zip(factor.k.iter().copied());
-        let at = offset(own.chain(k), width);
-        load_term(factor.dtype, form.sum, name, &at)
-    };
+    write_sum(form, width, &mut body);
     let _ = writeln!(
         body,
-        "sum += {} * {};",
-        term("left", &form.left, &rows),
-        term("right", &form.right, &cols)
-    );
-    for _ in &form.k {
-        body.push_str("}\n");
-    }
-    let _ = writeln!(
-        body,
-        "const Sum values[1] = {{sum}};\ndo {{\n{}}} while (false);",
+        "const Sum values[1] = {{sum_of(row, col)}};\ndo {{\n{}}} while (false);",
         finish.statements()
     );
     let extras = Extras::default();
@@ -106,4 +51,61 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec) -> Result<Generated, Re
     let launch = launch("contract", grid, THREADS as u32);
     let schedule = super::json(&Schedule::Direct);
     Ok(generated(&code, vec![launch], extras, schedule))
+}
+
+/// A function `sum_of` that adds up a row and a column of the block's product.
+pub(super) fn write_sum(form: &Form, width: Width, out: &mut String) {
+    let (signed, unsigned) = (width.signed(), width.unsigned());
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "const auto sum_of = [&]({unsigned} row, {unsigned} col) {{"
+    );
+    let rows = split("row", &form.rows, "left_at", width, out);
+    let cols = split("col", &form.cols, "right_at", width, out);
+    let _ = writeln!(out, "Sum sum = 0;");
+    for (d, &n) in form.k.iter().enumerate() {
+        let phase = form.phases.iter().position(|p| p.k == d);
+        let extent = match phase {
+            Some(p) => format!("({signed})n_taps{p}"),
+            None => width.literal(n as i64),
+        };
+        let _ = writeln!(
+            out,
+            "#pragma unroll 1\nfor ({signed} k{d} = 0; k{d} < {extent}; k{d}++) {{"
+        );
+        for (factor, own) in [(&form.left, &rows), (&form.right, &cols)] {
+            for check in factor.checks.iter().filter(|c| c.k == d) {
+                let shift = match check.phase {
+                    Some(p) => format!(" + position{p}"),
+                    None => String::new(),
+                };
+                let _ = writeln!(
+                    out,
+                    "const {signed} met{d} = {} * {} + k{d} * {} + {}{shift};\n\
+                     if (met{d} < 0 || met{d} >= {}) continue;",
+                    own[check.own], check.own_step, check.k_step, check.start, check.extent
+                );
+            }
+        }
+    }
+    let steps: Vec<String> = (0..form.k.len()).map(|d| format!("k{d}")).collect();
+    let term = |name: &str, factor: &Factor, own: &[String]| {
+        let own = own
+            .iter()
+            .map(String::as_str)
+            .zip(factor.own.iter().copied());
+        let k = steps
+            .iter()
+            .map(String::as_str)
+            .zip(factor.k.iter().copied());
+        load_term(factor.dtype, form.sum, name, &offset(own.chain(k), width))
+    };
+    let _ = writeln!(
+        out,
+        "sum += {} * {};\n{}return sum;\n}};",
+        term("left", &form.left, &rows),
+        term("right", &form.right, &cols),
+        "}\n".repeat(form.k.len())
+    );
 }

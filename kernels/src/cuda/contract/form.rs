@@ -175,6 +175,13 @@ impl Form {
         self.batch.iter().product()
     }
 
+    /// Whether positions along rows, columns and sums fit in 32 bits, with room for a tile.
+    pub(super) fn is_narrow(&self) -> bool {
+        let most = (1 << 31) - (1 << 20);
+        let positions = [self.n_rows(), self.n_cols(), self.depth()];
+        positions.iter().all(|&n| n < most)
+    }
+
     /// Products in a sum, at most.
     pub(super) fn depth(&self) -> u64 {
         self.k.iter().product()
@@ -183,6 +190,23 @@ impl Form {
     /// Taps in a sum, at most.
     pub(super) fn taps(&self) -> u64 {
         self.k[..self.n_taps].iter().product()
+    }
+
+    /// The same with the channels as the outermost dimension of the sum, and no taps.
+    pub(super) fn channel_first(&self) -> Option<Self> {
+        if self.n_taps == 0 || !self.phases.is_empty() {
+            return None;
+        }
+        let mut form = self.clone();
+        form.n_taps = 0;
+        form.k.rotate_right(1);
+        for factor in [&mut form.left, &mut form.right] {
+            factor.k.rotate_right(1);
+            for check in &mut factor.checks {
+                check.k += 1;
+            }
+        }
+        Some(form)
     }
 
     /// The stride of an operand over the domain along a dimension of the form.
@@ -462,4 +486,18 @@ impl Form {
             });
         }
     }
+}
+
+/// The one stride of dimensions that are walked as if they were one.
+pub(super) fn only(extents: &[u64], strides: &[i64]) -> Option<i64> {
+    let mut joined: Option<(i64, i64)> = None;
+    let dims = extents.iter().zip(strides).filter(|(n, _)| **n != 1);
+    for (&n, &stride) in dims {
+        match joined {
+            Some((_, outer)) if outer != stride * n as i64 => return None,
+            Some((extent, _)) => joined = Some((extent * n as i64, stride)),
+            None => joined = Some((n as i64, stride)),
+        }
+    }
+    Some(joined.map_or(0, |(_, stride)| stride))
 }

@@ -6,7 +6,7 @@
 
 use super::super::source::{Width, offset, split};
 use super::finish::{load_term, offset_at};
-use super::form::{Check, Factor, Form};
+use super::form::{Check, Factor, Form, only};
 use super::schedule::Tiled;
 use plans::DType;
 use std::fmt::Write;
@@ -152,9 +152,7 @@ impl<'a> Loader<'a> {
     /// Statements for the start of the function: where the thread's copies come from and go to.
     /// `first` is the block's first row.
     pub(super) fn write_start(&self, first: &str, out: &mut String) {
-        let Copies {
-            row_step, n_rows, ..
-        } = self.strides();
+        let Copies { n_rows, .. } = self.strides();
         let (name, factor, vector) = (self.name, self.factor, self.vector);
         let signed = self.width.signed();
         let (lanes_k, lanes_rows) = (self.schedule.depth / vector, self.n_rows / vector);
@@ -162,73 +160,137 @@ impl<'a> Loader<'a> {
         let _ = match self.lanes {
             Lanes::AlongK => writeln!(
                 out,
-                "const unsigned {name}_k = tid % {lanes_k}u * {vector}u, {name}_row = tid / {lanes_k}u;"
+                "const unsigned {name}_k = tid % {lanes_k}u * {vector}u, {name}_slot = tid / {lanes_k}u;"
             ),
             Lanes::AlongRows if lanes_rows <= self.schedule.threads() => writeln!(
                 out,
-                "const unsigned {name}_k = tid / {lanes_rows}u, {name}_row = tid % {lanes_rows}u * {vector}u;"
+                "const unsigned {name}_k = tid / {lanes_rows}u, {name}_slot = tid % {lanes_rows}u * {vector}u;"
             ),
             Lanes::AlongRows => writeln!(
                 out,
-                "const unsigned {name}_k = 0, {name}_row = tid * {vector}u;"
+                "const unsigned {name}_k = 0, {name}_slot = tid * {vector}u;"
             ),
         };
+        let (start, later) = self.row_of_slot();
+        let total: u64 = self.own.iter().product();
         let _ = writeln!(
             out,
-            "{signed} {name}_from[{n_rows}];\nunsigned {name}_inside = 0;"
+            "const unsigned {name}_row = {first} + {start};\n\
+             unsigned {name}_inside = 0;"
         );
-        for c in 0..factor.checks.len() {
-            let _ = writeln!(out, "int {name}_check{c}[{n_rows}];");
+        if let Some(stride) = self.row_stride() {
+            let row = format!("({signed}){name}_row");
+            let _ = writeln!(
+                out,
+                "const {signed} {name}_from = {};\n\
+                 #pragma unroll\n\
+                 for (int i = 0; i < {n_rows}; i++) if ({name}_row + {later} < {total}u) {name}_inside |= 1u << i;",
+                offset([(row.as_str(), stride)], self.width)
+            );
+            return;
+        }
+        let _ = writeln!(out, "{signed} {name}_from[{n_rows}];");
+        if self.has_masks() {
+            let _ = writeln!(out, "unsigned {name}_met[{n_rows}];");
+        } else {
+            for c in 0..factor.checks.len() {
+                let _ = writeln!(out, "int {name}_check{c}[{n_rows}];");
+            }
         }
         let _ = writeln!(
             out,
             "#pragma unroll\nfor (int i = 0; i < {n_rows}; i++) {{\n\
-             const unsigned slot = {name}_row + i * {row_step}u;"
+             const unsigned row = {name}_row + {later};\n\
+             if (row < {total}u) {name}_inside |= 1u << i;"
         );
-        let row = match self.lie {
-            Lie::Inner => {
-                let quarter = self.n_rows / 4;
-                format!("{first} + slot % {quarter}u * 4u + slot / {quarter}u")
-            }
-            Lie::Outer => format!("{first} + slot"),
-        };
-        let _ = writeln!(out, "const unsigned row = {row};");
-        let total: u64 = self.own.iter().product();
-        let _ = writeln!(out, "if (row < {total}u) {name}_inside |= 1u << i;");
         let from = if factor.checks.is_empty() {
             offset_at("row", self.own, &factor.own, "at", self.width, out)
         } else {
             let names = split("row", self.own, "at", self.width, out);
-            for (c, check) in factor.checks.iter().enumerate() {
-                let start = self.check_start(check);
-                let _ = writeln!(
-                    out,
-                    "{name}_check{c}[i] = (int){} * {} + {start};",
-                    names[check.own], check.own_step
-                );
-            }
+            self.write_checks(&names, out);
             let terms = names.iter().map(String::as_str);
             offset(terms.zip(factor.own.iter().copied()), self.width)
         };
         let _ = writeln!(out, "{name}_from[i] = {from};\n}}");
     }
 
-    fn check_start(&self, check: &Check) -> String {
-        match check.phase {
-            Some(phase) => format!("({} + position{phase})", check.start),
-            None => format!("({})", check.start),
+    /// The row of a thread's first slot, and how many rows after it that of its slot number `i` is.
+    fn row_of_slot(&self) -> (String, String) {
+        let Copies { row_step, .. } = self.strides();
+        let slot = format!("{}_slot", self.name);
+        match self.lie {
+            Lie::Outer => (slot, format!("i * {row_step}u")),
+            Lie::Inner => {
+                // Slots are a power of two apart, so that only quotient or remainder change.
+                let quarter = self.n_rows / 4;
+                (
+                    format!("{slot} % {quarter}u * 4u + {slot} / {quarter}u"),
+                    format!("(i * {row_step}u % {quarter}u * 4u + i * {row_step}u / {quarter}u)"),
+                )
+            }
+        }
+    }
+
+    /// The stride of rows, if they are all one apart and none of their elements lies outside.
+    fn row_stride(&self) -> Option<i64> {
+        let stride = only(self.own, &self.factor.own);
+        stride.filter(|_| self.factor.checks.is_empty())
+    }
+
+    /// Whether a word has a bit for each tap along each checked dimension.
+    fn has_masks(&self) -> bool {
+        let taps = self.factor.checks.iter().map(|c| self.form.k[c.k]);
+        self.is_checked() && taps.sum::<u64>() <= 32
+    }
+
+    /// Where each check's bits start.
+    fn mask_starts(&self) -> Vec<u64> {
+        let taps = self.factor.checks.iter().map(|c| self.form.k[c.k]);
+        taps.scan(0, |start, taps| {
+            let own = *start;
+            *start += taps;
+            Some(own)
+        })
+        .collect()
+    }
+
+    /// What a row's checks need: which taps lie inside, or where the first one lies.
+    fn write_checks(&self, names: &[String], out: &mut String) {
+        let name = self.name;
+        if self.has_masks() {
+            let _ = writeln!(out, "{name}_met[i] = 0;");
+        }
+        for ((c, check), start) in self
+            .factor
+            .checks
+            .iter()
+            .enumerate()
+            .zip(self.mask_starts())
+        {
+            let shift = match check.phase {
+                Some(phase) => format!("({} + position{phase})", check.start),
+                None => format!("({})", check.start),
+            };
+            let first = format!("(int){} * {} + {shift}", names[check.own], check.own_step);
+            let _ = if self.has_masks() {
+                let total: u64 = self.own.iter().product();
+                writeln!(
+                    out,
+                    "#pragma unroll\n\
+                     for (int t = 0; t < {}; t++) {{\n\
+                     const bool is_met = row < {total}u && (unsigned)({first} + t * {}) < {}u;\n\
+                     {name}_met[i] |= (unsigned)is_met << ({start} + t);\n\
+                     }}",
+                    self.form.k[check.k], check.k_step, check.extent
+                )
+            } else {
+                writeln!(out, "{name}_check{c}[i] = {first};")
+            };
         }
     }
 
     /// A function `load_left` or `load_right` that starts the copies of one tile.
     pub(super) fn write_load(&self, out: &mut String) {
-        let Copies {
-            row_step,
-            n_rows,
-            k_step,
-            n_k,
-            idle,
-        } = self.strides();
         let (name, form, vector) = (self.name, self.form, self.vector);
         let tile = self.tile_elements();
         let _ = writeln!(
@@ -236,14 +298,47 @@ impl<'a> Loader<'a> {
             "const auto load_{name} = [&](unsigned tile, unsigned stage) {{\n\
              Sum* const to = {name}_tiles + stage * {tile}u;"
         );
-        let depth = self.schedule.depth;
         if self.schedule.by_taps {
             self.write_tap(out);
         }
-        if idle {
-            let copies = depth * self.n_rows / vector;
-            let _ = writeln!(out, "if (tid < {copies}u) {{");
+        let copies = self.strides();
+        if copies.idle {
+            let n = self.schedule.depth * self.n_rows / vector;
+            let _ = writeln!(out, "if (tid < {n}u) {{");
         }
+        if !self.is_asynchronous() {
+            let element = load_term(self.factor.dtype, form.sum, "from", "0");
+            self.write_copies(
+                &copies,
+                &format!("*to_here = valid ? {element} : (Sum)0;\n"),
+                out,
+            );
+        } else if vector == 1 {
+            self.write_copies(&copies, "copy_async_4(to_here, from, valid);\n", out);
+        } else {
+            self.write_copies(
+                &copies,
+                &format!("copy_async_{}(to_here, from, valid);\n", vector * 4),
+                out,
+            );
+        }
+        if copies.idle {
+            out.push_str("}\n");
+        }
+        out.push_str("};\n");
+    }
+
+    /// The thread's copies of a tile, each done by the statement `copy`.
+    fn write_copies(&self, copies: &Copies, copy: &str, out: &mut String) {
+        let &Copies {
+            row_step,
+            n_rows,
+            k_step,
+            n_k,
+            ..
+        } = copies;
+        let (name, form, depth) = (self.name, self.form, self.schedule.depth);
+        let signed = self.width.signed();
         let _ = writeln!(
             out,
             "#pragma unroll\nfor (int j = 0; j < {n_k}; j++) {{\n\
@@ -251,16 +346,13 @@ impl<'a> Loader<'a> {
         );
         let limit = if self.schedule.by_taps {
             let channels = form.k.last().copied().unwrap_or(1);
-            let _ = writeln!(out, "const unsigned k = channel + k_in_tile;");
             let stride = self.factor.k.last().copied().unwrap_or(0);
+            let k = format!("({signed})k");
             let _ = writeln!(
                 out,
-                "const {} along = along_taps + {};",
-                self.width.signed(),
-                offset(
-                    [(format!("({})k", self.width.signed()).as_str(), stride)],
-                    self.width
-                )
+                "const unsigned k = channel + k_in_tile;\n\
+                 const {signed} along = along_taps + {};",
+                offset([(k.as_str(), stride)], self.width)
             );
             channels
         } else {
@@ -273,14 +365,22 @@ impl<'a> Loader<'a> {
             valid.push(format!("k < {limit}u"));
         }
         let total: u64 = self.own.iter().product();
-        if total % self.n_rows != 0 {
+        if total % self.n_rows != 0 && !self.has_masks() {
             valid.push(format!("({name}_inside >> i & 1)"));
         }
-        for (c, check) in self.factor.checks.iter().enumerate() {
-            valid.push(format!(
-                "(unsigned)({name}_check{c}[i] + reach{c}) < {}u",
-                check.extent
-            ));
+        if self.has_masks() {
+            let starts = self.mask_starts();
+            let bits: Vec<String> = (0..starts.len())
+                .map(|c| format!("{name}_met[i] >> ({} + tap_met{c})", starts[c]))
+                .collect();
+            valid.push(format!("({} & 1)", bits.join(" & ")));
+        } else {
+            for (c, check) in self.factor.checks.iter().enumerate() {
+                valid.push(format!(
+                    "(unsigned)({name}_check{c}[i] + tap_met{c} * {}) < {}u",
+                    check.k_step, check.extent
+                ));
+            }
         }
         let valid = if valid.is_empty() {
             "true".to_owned()
@@ -288,37 +388,34 @@ impl<'a> Loader<'a> {
             valid.join(" && ")
         };
         let pitch = self.pitch();
-        let place = match self.lie {
-            Lie::Inner => format!("({name}_row + i * {row_step}u) * {pitch}u + k_in_tile"),
-            Lie::Outer => format!("k_in_tile * {pitch}u + {name}_row + i * {row_step}u"),
+        let (place, later) = match self.lie {
+            Lie::Inner => (
+                format!("{name}_slot * {pitch}u + k_in_tile"),
+                row_step * pitch,
+            ),
+            Lie::Outer => (format!("k_in_tile * {pitch}u + {name}_slot"), row_step),
         };
-        let copy = if !self.is_asynchronous() {
-            let element = load_term(
-                self.factor.dtype,
-                self.form.sum,
-                name,
-                &format!("{name}_from[i] + along"),
-            );
-            format!("to[{place}] = valid ? {element} : (Sum)0;")
-        } else {
-            match vector {
-                1 => {
-                    format!("copy_async_4(to + {place}, {name} + {name}_from[i] + along, valid);")
-                }
-                _ => format!(
-                    "copy_{vector}(to + {place}, {name} + {name}_from[i] + along, valid, is_aligned_{name});"
-                ),
+        let (start, from) = match self.row_stride() {
+            Some(stride) => {
+                let row = format!("({signed}){}", self.row_of_slot().1);
+                (
+                    format!("along + {name}_from"),
+                    offset([(row.as_str(), stride)], self.width),
+                )
             }
+            None => ("along".to_owned(), format!("{name}_from[i]")),
         };
+        let ctype = super::super::tape::c_type(self.factor.dtype);
         let _ = writeln!(
             out,
-            "#pragma unroll\nfor (int i = 0; i < {n_rows}; i++) {{\n\
-             const bool valid = {valid};\n{copy}\n}}\n}}"
+            "Sum* const to_first = to + {place};\n\
+             const {ctype}* const from_first = {name} + ({start});\n\
+             #pragma unroll\nfor (int i = 0; i < {n_rows}; i++) {{\n\
+             const bool valid = {valid};\n\
+             Sum* const to_here = to_first + i * {later};\n\
+             const {ctype}* const from = from_first + {from};\n\
+             {copy}}}\n}}"
         );
-        if idle {
-            out.push_str("}\n");
-        }
-        out.push_str("};\n");
     }
 
     /// Where tile `tile` lies: its tap is the same for all its elements.
@@ -338,7 +435,7 @@ impl<'a> Loader<'a> {
         } else {
             split_phased(form, self.width, out)
         };
-        self.write_reach(&names, out);
+        self.write_met(&names, out);
         let terms = names.iter().map(String::as_str);
         let _ = writeln!(
             out,
@@ -355,20 +452,16 @@ impl<'a> Loader<'a> {
             offset_at("k", &form.k, &factor.k, "k_at", self.width, out)
         } else {
             let names = split("k", &form.k, "k_at", self.width, out);
-            self.write_reach(&names, out);
+            self.write_met(&names, out);
             let terms = names.iter().map(String::as_str);
             offset(terms.zip(factor.k.iter().copied()), self.width)
         };
         let _ = writeln!(out, "const {} along = {along};", self.width.signed());
     }
 
-    fn write_reach(&self, names: &[String], out: &mut String) {
+    fn write_met(&self, names: &[String], out: &mut String) {
         for (c, check) in self.factor.checks.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "const int reach{c} = (int){} * {};",
-                names[check.k], check.k_step
-            );
+            let _ = writeln!(out, "const int tap_met{c} = (int){};", names[check.k]);
         }
     }
 
@@ -376,13 +469,13 @@ impl<'a> Loader<'a> {
     pub(super) fn write_base(&self, batch: &[String], out: &mut String) {
         let (name, factor) = (self.name, self.factor);
         out.push_str(&base(self.form, factor, name, batch, self.width));
-        if self.vector > 1 {
-            let bytes = self.vector * 4 - 1;
-            let _ = writeln!(
-                out,
-                "const bool is_aligned_{name} = ((unsigned long long){name} & {bytes}) == 0;"
-            );
-        }
+    }
+
+    /// What must hold of the block's pointer for copies of several elements.
+    pub(super) fn alignment(&self) -> Option<String> {
+        let bytes = self.vector * 4 - 1;
+        let name = self.name;
+        (self.vector > 1).then(|| format!("((unsigned long long){name} & {bytes}) == 0"))
     }
 
     /// Whether elements may lie outside.
@@ -477,6 +570,22 @@ pub(super) fn n_taps(form: &Form, d: usize) -> String {
         }
         _ => format!("{}u", form.k[d].max(1)),
     }
+}
+
+/// The form for a sum that is one range: with the channels outermost, where copies are then wider,
+/// or as wide and more of them next to each other.
+pub(super) fn flat(form: &Form) -> Option<Form> {
+    let turned = form.channel_first()?;
+    let width = |form: &Form| {
+        let both = [(&form.left, &form.rows), (&form.right, &form.cols)];
+        let of = |(factor, own): (&Factor, &Vec<u64>)| {
+            let vector = [true, false].map(|k| widest(form, factor, own, k));
+            let joined = only(&form.k, &factor.k) == Some(1);
+            8 * vector.into_iter().max().unwrap_or(1) + u64::from(joined)
+        };
+        both.map(of).iter().sum::<u64>()
+    };
+    (width(&turned) > width(form)).then_some(turned)
 }
 
 /// How many elements next to each other along the sum (or the rows) can be copied at once, if the

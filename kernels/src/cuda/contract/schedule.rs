@@ -37,10 +37,15 @@ pub struct Tiled {
     /// Whether the sum goes tap by tap, each padded to a multiple of `depth` channels; otherwise it
     /// is one range.
     pub by_taps: bool,
+    /// Registers that a thread may have.
+    pub registers: u64,
 }
 
 /// Lanes of a warp along the rows and columns of its tile.
 pub(super) const LANES: (u64, u64) = (4, 8);
+
+/// Registers of a multiprocessor.
+pub(super) const REGISTERS: u64 = 65536;
 
 impl Tiled {
     /// Warps along the rows and the columns of a tile.
@@ -62,13 +67,9 @@ impl Tiled {
         self.depth / self.slices
     }
 
-    /// Registers that a thread needs, about.
-    pub(super) fn registers(&self) -> u64 {
-        match self.thread_rows * self.thread_cols {
-            64 => 128,
-            32 => 96,
-            _ => 80,
-        }
+    /// Blocks that the registers of a multiprocessor hold.
+    pub(super) fn resident(&self) -> u64 {
+        (REGISTERS / (self.registers * self.threads())).min(2048 / self.threads())
     }
 
     /// Whether the parts fit together.
@@ -86,6 +87,8 @@ impl Tiled {
             && (2..=8).contains(&self.stages)
             && self.split > 0
             && self.group > 0
+            && (64..=255).contains(&self.registers)
+            && self.registers * self.threads() <= REGISTERS
     }
 }
 

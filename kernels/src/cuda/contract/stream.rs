@@ -7,7 +7,7 @@
 use super::super::source::{Extras, START, Width, function, generated, launch, offset};
 use super::super::{Generated, Refused};
 use super::finish::{Finish, VECTOR, load_term};
-use super::form::{Factor, Form};
+use super::form::{Factor, Form, only};
 use super::loader::base;
 use super::schedule::{Schedule, Stream};
 use super::tiled::{grid_x, sum_size, sums, write_batch};
@@ -41,7 +41,12 @@ impl Streamed {
     /// `None` if a factor is not a matrix, or there are too many rows.
     pub(super) fn of(form: &Form) -> Option<Self> {
         let checked = !form.left.checks.is_empty() || !form.right.checks.is_empty();
-        if checked || !form.phases.is_empty() || form.n_rows() > MAX_ROWS || form.depth() == 0 {
+        if checked
+            || !form.phases.is_empty()
+            || form.n_rows() > MAX_ROWS
+            || form.depth() == 0
+            || !form.is_narrow()
+        {
             return None;
         }
         let strides = |factor: &Factor, own: &[u64]| {
@@ -66,20 +71,6 @@ impl Streamed {
             Along::Cols => LANE_COLS,
         }
     }
-}
-
-/// The one stride of dimensions that are walked as if they were one.
-fn only(extents: &[u64], strides: &[i64]) -> Option<i64> {
-    let mut joined: Option<(i64, i64)> = None;
-    let dims = extents.iter().zip(strides).filter(|(n, _)| **n != 1);
-    for (&n, &stride) in dims {
-        match joined {
-            Some((_, outer)) if outer != stride * n as i64 => return None,
-            Some((extent, _)) => joined = Some((extent * n as i64, stride)),
-            None => joined = Some((n as i64, stride)),
-        }
-    }
-    Some(joined.map_or(0, |(_, stride)| stride))
 }
 
 pub(super) fn generate(form: &Form, spec: &ContractSpec, s: &Stream) -> Result<Generated, Refused> {

@@ -6,11 +6,12 @@
 //! a read of 16 bytes a lane takes two turns of the memory rather than four. The sums pass through
 //! shared memory to be finished row by row.
 
-use super::super::source::{Extras, START, Width, function, generated, launch, split};
+use super::super::source::{Extras, Width, function, generated, launch, split};
 use super::super::{Generated, Refused, Target};
+use super::direct::write_sum;
 use super::finish::{Finish, VECTOR, sum_type};
 use super::form::Form;
-use super::loader::{Lie, Loader, n_taps};
+use super::loader::{Lie, Loader, flat, n_taps};
 use super::schedule::{LANES, Schedule, Tiled};
 use plans::DType;
 use plans::spec::ContractSpec;
@@ -86,11 +87,13 @@ pub(super) fn generate(
     s: &Tiled,
     target: &Target,
 ) -> Result<Generated, Refused> {
+    let flat = if s.by_taps { None } else { flat(form) };
+    let form = flat.as_ref().unwrap_or(form);
     let args = spec.args();
     let positions = [form.n_rows(), form.n_cols(), form.n_batch(), form.depth()];
     let width = Width::of(&args, positions.into_iter().max().unwrap_or(0));
     let extent = extent(form, s, width);
-    let fits = s.by_taps || form.phases.is_empty();
+    let fits = (s.by_taps || form.phases.is_empty()) && form.is_narrow();
     if !s.is_sound() || !fits || extent.shared_bytes > u64::from(target.max_shared) {
         return Err(Refused(format!("{s:?} is no schedule of the contraction")));
     }
@@ -99,7 +102,8 @@ pub(super) fn generate(
     let right = Loader::new(form, false, s, width);
     let threads = s.threads();
 
-    let mut body = START.to_owned();
+    // Only what reads memory waits.
+    let mut body = "allow_next();\n".to_owned();
     write_tile(s, &extent, &mut body);
     body.push_str(&finish.alignments());
     let batch = write_batch(form, width, &mut body);
@@ -113,11 +117,26 @@ pub(super) fn generate(
          Sum* const left_tiles = (Sum*)shared;\n\
          Sum* const right_tiles = (Sum*)shared + {right_tiles};"
     );
+    let _ = writeln!(body, "Sum* const staged = (Sum*)shared;");
+    let alignments: Vec<String> = [&left, &right]
+        .iter()
+        .filter_map(|l| l.alignment())
+        .collect();
+    if !alignments.is_empty() {
+        let _ = writeln!(body, "if ({}) {{", alignments.join(" && "));
+    }
     left.write_start("first_row", &mut body);
     right.write_start("first_col", &mut body);
     left.write_load(&mut body);
     right.write_load(&mut body);
+    body.push_str("wait_for_previous();\n");
     write_sums(form, s, &left, &right, &mut body);
+    write_staging(s, &mut body);
+    if !alignments.is_empty() {
+        body.push_str("} else {\n");
+        write_slowly(form, s, width, &mut body);
+        body.push_str("}\n");
+    }
     write_finish(s, &finish, &mut body);
 
     let extras = Extras {
@@ -125,18 +144,16 @@ pub(super) fn generate(
         counters: if s.split > 1 { extent.tiles * 4 } else { 0 },
         may_fault: false,
     };
-    let min_blocks = (65536 / (s.registers() * threads)).min(2048 / threads);
     let code = format!(
-        "{}{}{}{}",
+        "{}{}{}",
         sums(form.sum, s.split > 1),
-        copies(&left, &right),
         finish.definitions(),
         function(
             "contract",
             &args,
             extras,
             threads as u32,
-            min_blocks as u32,
+            s.resident() as u32,
             &body
         )
     );
@@ -160,7 +177,7 @@ pub(super) fn grid_x(n: u64) -> Result<u32, Refused> {
 /// The types of sums, and a read of four of them that other blocks have written.
 pub(super) fn sums(sum: DType, reads_parts: bool) -> String {
     let mut out = format!(
-        "typedef {} Sum;\nstruct alignas(16) Quad {{ Sum x[4]; }};\n",
+        "typedef {} Sum;\nstruct alignas(8) Pair {{ Sum x[2]; }};\nstruct alignas(16) Quad {{ Sum x[4]; }};\n",
         sum_type(sum)
     );
     let (vector, halves) = match sum_type(sum) {
@@ -189,29 +206,6 @@ pub(super) fn sums(sum: DType, reads_parts: bool) -> String {
 /// Bytes of a sum.
 pub(super) fn sum_size(sum: DType) -> u64 {
     if sum.size() == 8 { 8 } else { 4 }
-}
-
-/// Copies of several elements, for pointers that may not be aligned.
-fn copies(left: &Loader<'_>, right: &Loader<'_>) -> String {
-    let mut out = String::new();
-    for vector in [2, 4] {
-        let used = [left, right].iter().any(|l| l.vector() == vector);
-        if used {
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                out,
-                "DEVICE void copy_{vector}(Sum* to, const void* from, bool valid, bool is_aligned) {{\n\
-                 if (is_aligned) {{\n\
-                 copy_async_{}(to, from, valid);\n\
-                 }} else {{\n\
-                 #pragma unroll\n\
-                 for (int q = 0; q < {vector}; q++) copy_async_4(to + q, (const unsigned*)from + q, valid);\n\
-                 }}\n}}",
-                vector * 4
-            );
-        }
-    }
-    out
 }
 
 /// Which tile of which product the block sums, and where its threads stand.
@@ -306,31 +300,26 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
          #pragma unroll\n\
          for (int j = 0; j < {cols}; j++) sums[i][j] = (Sum)0;\n\
          }}\n\
-         unsigned next = first_tile;\n\
          #pragma unroll 1\n\
-         for (unsigned stage = 0; stage < {ahead}u; stage++, next++) {{\n\
-         if (next < end_tile) {{\n\
-         load_left(next, stage);\n\
-         load_right(next, stage);\n\
+         for (unsigned stage = 0; stage < {ahead}u; stage++) {{\n\
+         if (first_tile + stage < end_tile) {{\n\
+         load_left(first_tile + stage, stage);\n\
+         load_right(first_tile + stage, stage);\n\
          }}\n\
          {commit}}}\n\
-         unsigned stage = 0, free_stage = {ahead}u;\n\
+         unsigned stage = 0;\n\
          #pragma unroll 1\n\
-         for (unsigned tile = first_tile; tile < end_tile; tile++, next++) {{\n\
+         for (unsigned tile = first_tile; tile < end_tile; tile++) {{\n\
          {wait}__syncthreads();\n\
-         if (next < end_tile) {{\n\
-         load_left(next, free_stage);\n\
-         load_right(next, free_stage);\n\
+         if (tile + {ahead}u < end_tile) {{\n\
+         const unsigned free_stage = stage == 0 ? {ahead}u : stage - 1;\n\
+         load_left(tile + {ahead}u, free_stage);\n\
+         load_right(tile + {ahead}u, free_stage);\n\
          }}\n\
          {commit}"
     );
     write_products(s, left, right, out);
-    let _ = writeln!(
-        out,
-        "stage = stage == {ahead}u ? 0 : stage + 1;\n\
-         free_stage = free_stage == {ahead}u ? 0 : free_stage + 1;\n\
-         }}"
-    );
+    let _ = writeln!(out, "stage = stage == {ahead}u ? 0 : stage + 1;\n}}");
     if is_asynchronous {
         out.push_str("copy_async_wait<0>();\n");
     }
@@ -380,17 +369,22 @@ impl Reads {
     /// The address of the quad at chunk `c`: for [`Lie::Inner`] of row `i` of the chunk at steps
     /// from `k` on, for [`Lie::Outer`] of its four rows at step `k`.
     fn quad(&self, c: &str, i: &str, k: &str) -> String {
+        self.some("Quad", c, i, k)
+    }
+
+    /// As [`Reads::quad`], with another type of several elements.
+    fn some(&self, read: &str, c: &str, i: &str, k: &str) -> String {
         let (name, pitch, lanes) = (self.name, self.pitch, self.lanes);
         match self.lie {
             Lie::Inner => {
                 let quarter = self.n_rows / 4 * pitch;
                 format!(
-                    "*(const Quad*)({name}_at + ({i}) * {quarter} + ({c}) * {} + ({k}))",
+                    "*(const {read}*)({name}_at + ({i}) * {quarter} + ({c}) * {} + ({k}))",
                     lanes * pitch
                 )
             }
             Lie::Outer => format!(
-                "*(const Quad*)({name}_at + ({k}) * {pitch} + ({c}) * {})",
+                "*(const {read}*)({name}_at + ({k}) * {pitch} + ({c}) * {})",
                 lanes * 4
             ),
         }
@@ -405,18 +399,25 @@ fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut St
     out.push_str(&l.base(left, s, rows, "row"));
     out.push_str(&r.base(right, s, cols, "col"));
     let depth = s.slice_depth();
-    let unroll = (1024 / (rows * cols)).clamp(8, 32).min(depth) / 4;
+    // More steps at once, or wider reads of one factor beside another, would hold more than the
+    // registers do.
+    let unroll = (64 / (rows * cols)).min(depth / 4);
+    let (read, step) = if l.lie != r.lie && rows * cols == 64 {
+        ("Pair", 2)
+    } else {
+        ("Quad", 4)
+    };
     let _ = writeln!(
         out,
-        "#pragma unroll {unroll}\nfor (int k = 0; k < {depth}; k += 4) {{"
+        "#pragma unroll {unroll}\nfor (int k = 0; k < {depth}; k += {step}) {{"
     );
     let all = |reads: &Reads, n: u64, extent: &str| {
         format!(
-            "Quad {}_k[{n}];\n#pragma unroll\n\
+            "{read} {}_k[{n}];\n#pragma unroll\n\
              for (int i = 0; i < {n}; i++) {}_k[i] = {};\n",
             reads.name,
             reads.name,
-            reads.quad("i / 4", "i % 4", extent)
+            reads.some(read, "i / 4", "i % 4", extent)
         )
     };
     let one = |reads: &Reads, n: u64| {
@@ -435,7 +436,7 @@ fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut St
              for (int j = 0; j < {cols}; j++) sums[i][j] += {left} * {right};\n}}\n"
         )
     };
-    let steps = "#pragma unroll\nfor (int q = 0; q < 4; q++) {\n";
+    let steps = &format!("#pragma unroll\nfor (int q = 0; q < {step}; q++) {{\n");
     match (l.lie, r.lie) {
         (Lie::Outer, Lie::Outer) => {
             out.push_str(steps);
@@ -477,17 +478,16 @@ fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut St
     out.push_str("}\n");
 }
 
-/// Sums to results, through shared memory.
-fn write_finish(s: &Tiled, finish: &Finish<'_>, out: &mut String) {
+/// Puts the threads' sums where they are finished from: `[slice][row][column]`.
+fn write_staging(s: &Tiled, out: &mut String) {
     let (rows, cols) = (s.thread_rows, s.thread_cols);
     let pitch = s.cols + PITCH_PAD;
     let slice = s.rows * pitch;
-    let n = finish.n_columns;
     let (lanes_row, lanes_col) = LANES;
+    // Writing to a string does not fail.
     let _ = writeln!(
         out,
-        "Sum* const staged = (Sum*)shared;\n\
-         #pragma unroll\n\
+        "#pragma unroll\n\
          for (int i = 0; i < {rows}; i++) {{\n\
          #pragma unroll\n\
          for (int c = 0; c < {}; c++) {{\n\
@@ -497,14 +497,48 @@ fn write_finish(s: &Tiled, finish: &Finish<'_>, out: &mut String) {
          *(Quad*)(staged + slice * {slice}u + (warp_row * {}u + i / 4 * {}u + lane_row * 4 + i % 4) * {pitch}u \
          + warp_col * {}u + c * {}u + lane_col * 4) = quad;\n\
          }}\n\
-         }}\n\
-         __syncthreads();",
+         }}",
         cols / 4,
         lanes_row * rows,
         lanes_row * 4,
         lanes_col * cols,
         lanes_col * 4,
     );
+}
+
+/// The same sums of operands that are not aligned as copies ask for.
+fn write_slowly(form: &Form, s: &Tiled, width: Width, out: &mut String) {
+    let pitch = s.cols + PITCH_PAD;
+    let threads = s.threads();
+    let first = if s.split > 1 {
+        " && blockIdx.y == 0"
+    } else {
+        ""
+    };
+    out.push_str("wait_for_previous();\n");
+    write_sum(form, width, out);
+    let _ = writeln!(
+        out,
+        "for (unsigned e = tid; e < {}u; e += {threads}u) {{\n\
+         const unsigned in_slice = e % {pitch}u, staged_row = e / {pitch}u;\n\
+         const unsigned row = first_row + staged_row, col = first_col + in_slice;\n\
+         const bool is_here = staged_row < {}u && in_slice < {}u && row < {}u && col < {}u{first};\n\
+         staged[e] = is_here ? sum_of(row, col) : (Sum)0;\n\
+         }}",
+        s.slices * s.rows * pitch,
+        s.rows,
+        s.cols,
+        form.n_rows(),
+        form.n_cols()
+    );
+}
+
+/// Staged sums to results.
+fn write_finish(s: &Tiled, finish: &Finish<'_>, out: &mut String) {
+    let pitch = s.cols + PITCH_PAD;
+    let slice = s.rows * pitch;
+    let n = finish.n_columns;
+    out.push_str("__syncthreads();\n");
     let across = s.cols / n;
     let count = s.rows * across;
     let threads = s.threads();

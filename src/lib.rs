@@ -7,6 +7,7 @@ pub mod cli;
 pub mod device_code;
 pub mod driver;
 pub mod inputs;
+pub mod limits;
 pub mod measure;
 pub mod npy;
 pub mod oracle;

@@ -4,16 +4,19 @@ use crate::beside::{self, Effort, Turns};
 use crate::cli::models::{Machine, chosen, sources};
 use crate::cli::table::table;
 use crate::inputs;
+use crate::limits::Limits;
 use crate::measure::{Times, geometric_mean};
 use crate::oracle::Oracle;
 use crate::report::{Diagnostic, data};
 use clap::Args;
-use plans::{Model, ModelIndex, StepIndex};
-use runtime::Session;
+use plans::{ModelIndex, Step, StepIndex};
+use runtime::{RunOn, Session};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Measure a plan's models on random inputs, one model at a time.
 ///
@@ -23,7 +26,8 @@ use std::time::Duration;
 Examples:
   dlirc bench both.dlplan --threads 2
   dlirc bench resnet50.dlplan --against resnet50.onnx --threads 2 --repeat 50
-  dlirc bench both.dlplan --steps 10")]
+  dlirc bench both.dlplan --steps 10
+  dlirc bench resnet50.dlplan --device cuda:0 --kernels 10 --json")]
 pub(super) struct Bench {
     /// The plan.
     plan: PathBuf,
@@ -41,6 +45,15 @@ pub(super) struct Bench {
     /// Also list the N steps of each model that take longest.
     #[arg(long, value_name = "N", default_value_t = 0)]
     steps: usize,
+    /// Also list the N kernels of each model that take longest, all their steps together.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    kernels: usize,
+    /// What the GPU's memory can do, to compare with; known for some GPUs.
+    #[arg(long, value_name = "GB/S", requires = "peak")]
+    bandwidth: Option<f64>,
+    /// What the GPU can calculate with f32, to compare with; known for some GPUs.
+    #[arg(long, value_name = "TFLOP/S", requires = "bandwidth")]
+    peak: Option<f64>,
     /// ONNX Runtime's library.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -52,6 +65,9 @@ pub(super) struct Bench {
 #[derive(Serialize)]
 struct Report {
     threads: usize,
+    /// The GPU, if one runs the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<String>,
     models: Vec<ModelReport>,
 }
 
@@ -63,6 +79,9 @@ struct ModelReport {
     min_ms: f64,
     p99_ms: f64,
     gflop_per_s: f64,
+    /// With inputs and outputs that stay on the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_gpu: Option<GpuReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     onnxruntime_median_ms: Option<f64>,
     /// ONNX Runtime's time over ours: above 1 is faster than it.
@@ -70,18 +89,43 @@ struct ModelReport {
     speed: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<StepReport>,
 }
 
+/// Runs whose inputs and outputs stay on the GPU.
+#[derive(Serialize)]
+struct GpuReport {
+    /// From the start of the first step to the end of the last, by the GPU's clock.
+    device_median_ms: f64,
+    device_p99_ms: f64,
+    /// From the call to its return.
+    wall_median_ms: f64,
+    wall_p99_ms: f64,
+    /// The least time that the GPU's memory and arithmetic allow for all steps, over the GPU's time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_limit: Option<f64>,
+}
+
+/// A step, or all steps of a kernel together.
 #[derive(Serialize)]
 struct StepReport {
-    step: usize,
+    /// The step, or the kernel.
+    index: usize,
     label: String,
+    n_steps: usize,
     /// What computes it on this machine.
     implementation: &'static str,
     median_ms: f64,
+    p99_ms: f64,
     share: f64,
+    flop: u64,
+    bytes: u64,
     gflop_per_s: f64,
     gb_per_s: f64,
+    /// The least time that the GPU's memory and arithmetic allow over its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_limit: Option<f64>,
 }
 
 /// The time that runs of one model may take where their number is not given.
@@ -98,6 +142,12 @@ impl Bench {
             false => Some(Oracle::load(self.onnxruntime.as_deref())?),
         };
         let models = chosen(plan, &self.models)?;
+        let gpu = match (engine.uses_cuda(), self.machine.device) {
+            (true, RunOn::Cuda(n)) => gpu_name(n),
+            (true, _) => gpu_name(0),
+            (false, _) => None,
+        };
+        let limits = self.limits(gpu.as_deref());
         let bar = crate::cli::progress::bar("bench");
         let mut reports = vec![];
         for (i, &(index, model)) in models.iter().enumerate() {
@@ -108,11 +158,12 @@ impl Bench {
                 .find(|(m, ..)| *m == index)
                 .map(|(_, _, file)| file.as_path());
             let peer = oracle.as_ref().zip(file);
-            reports.push(self.measure(&mut session, peer, index, model)?);
+            reports.push(self.measure(&mut session, peer, index, limits)?);
         }
         bar.finish();
         let report = Report {
             threads: engine.n_threads(),
+            gpu,
             models: reports,
         };
         if self.json {
@@ -125,13 +176,26 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What the GPU can do: as given, or as known.
+    fn limits(&self, gpu: Option<&str>) -> Option<Limits> {
+        match (self.bandwidth, self.peak) {
+            (Some(bandwidth), Some(peak)) => Some(Limits {
+                bytes_per_s: bandwidth * 1e9,
+                flop_per_s: peak * 1e12,
+            }),
+            _ => Limits::of_gpu(gpu?),
+        }
+    }
+
     fn measure(
         &self,
         session: &mut Session,
         peer: Option<(&Oracle, &Path)>,
         index: ModelIndex,
-        model: &Model,
+        limits: Option<Limits>,
     ) -> Result<ModelReport, Diagnostic> {
+        let engine = Arc::clone(session.engine());
+        let model = &engine.plan().models[index.index()];
         let values = inputs::random(model, 1);
         let mut peer = match peer {
             Some((oracle, file)) => Some(oracle.open(file, session.engine().n_threads())?),
@@ -156,55 +220,129 @@ impl Bench {
             gflop_per_s: flop as f64 / ours.median_ms / 1e6,
             onnxruntime_median_ms,
             speed: onnxruntime_median_ms.map(|theirs| theirs / ours.median_ms),
-            steps: self.slowest(session, index, ours.n.min(20))?,
+            on_gpu: on_gpu(session, index, ours.n, limits)?,
+            steps: self.slowest(session, index, ours.n.min(20), limits, self.steps, |step| {
+                step
+            })?,
+            kernels: self.slowest(
+                session,
+                index,
+                ours.n.min(20),
+                limits,
+                self.kernels,
+                |step| engine.plan().steps[step].kernel.index(),
+            )?,
         })
     }
 
-    /// The steps of a model that take longest, in the median of `n` runs.
+    /// The `most` groups of a model's steps that take longest, in the median of `n` runs; `group` says
+    /// to which a step belongs.
     fn slowest(
         &self,
         session: &mut Session,
         index: ModelIndex,
         n: usize,
+        limits: Option<Limits>,
+        most: usize,
+        group: impl Fn(usize) -> usize,
     ) -> Result<Vec<StepReport>, Diagnostic> {
-        if self.steps == 0 {
+        if most == 0 {
             return Ok(vec![]);
         }
         let range = session.plan().models[index.index()].steps();
-        let mut runs: Vec<Vec<Duration>> = vec![vec![]; range.len()];
-        for _ in 0..n {
-            session.run_observed(index, &mut |step, time| {
-                runs[step.index() - range.start].push(time)
-            })?;
+        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for step in range.clone() {
+            members.entry(group(step)).or_default().push(step);
         }
-        let medians: Vec<f64> = runs
-            .iter()
-            .map(|r| Times::of(r).map_or(0.0, |t| t.median_ms))
-            .collect();
-        let total: f64 = medians.iter().sum();
-        let mut order: Vec<usize> = (0..medians.len()).collect();
-        order.sort_by(|&a, &b| medians[b].total_cmp(&medians[a]));
+        let mut runs: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
+        for _ in 0..n {
+            let mut sums: BTreeMap<usize, Duration> = BTreeMap::new();
+            session.run_observed(index, &mut |step, time| {
+                *sums.entry(group(step.index())).or_default() += time;
+            })?;
+            for (group, time) in sums {
+                runs.entry(group).or_default().push(time);
+            }
+        }
+        let times = runs.iter().filter_map(|(&g, r)| Some((g, Times::of(r)?)));
+        let mut times: Vec<(usize, Times)> = times.collect();
+        let total: f64 = times.iter().map(|(_, t)| t.median_ms).sum();
+        times.sort_by(|a, b| b.1.median_ms.total_cmp(&a.1.median_ms));
         let plan = session.plan();
-        Ok(order
+        Ok(times
             .into_iter()
-            .take(self.steps)
-            .map(|i| {
-                let step = &plan.steps[range.start + i];
-                let bytes = step.bytes_read + step.bytes_written;
+            .take(most)
+            .map(|(group, times)| {
+                let steps: Vec<&Step> = members[&group].iter().map(|&s| &plan.steps[s]).collect();
+                let flop = steps.iter().map(|s| s.flop).sum();
+                let bytes = steps.iter().map(|s| s.bytes_read + s.bytes_written).sum();
+                let least: Option<f64> = limits.map(|l| {
+                    let of = |s: &&Step| l.least_ms(s.flop, s.bytes_read + s.bytes_written);
+                    steps.iter().map(of).sum()
+                });
+                let first = members[&group][0];
+                let kernel = plan.steps[first].kernel.index();
                 StepReport {
-                    step: range.start + i,
-                    label: step.label.clone(),
-                    implementation: session
-                        .engine()
-                        .implementation(StepIndex((range.start + i) as u32)),
-                    median_ms: medians[i],
-                    share: medians[i] / total,
-                    gflop_per_s: step.flop as f64 / medians[i] / 1e6,
-                    gb_per_s: bytes as f64 / medians[i] / 1e6,
+                    index: group,
+                    label: match steps.len() {
+                        1 => steps[0].label.clone(),
+                        _ => plan.kernels[kernel].summary(),
+                    },
+                    n_steps: steps.len(),
+                    implementation: session.engine().implementation(StepIndex(first as u32)),
+                    median_ms: times.median_ms,
+                    p99_ms: times.p99_ms,
+                    share: times.median_ms / total,
+                    flop,
+                    bytes,
+                    gflop_per_s: flop as f64 / times.median_ms / 1e6,
+                    gb_per_s: bytes as f64 / times.median_ms / 1e6,
+                    of_limit: least.map(|least| least / times.median_ms),
                 }
             })
             .collect())
     }
+}
+
+fn gpu_name(n: u16) -> Option<String> {
+    runtime::cuda::device(n).ok().map(|info| info.name)
+}
+
+/// `n` runs of a model whose inputs and outputs stay on the GPU, if one runs it.
+fn on_gpu(
+    session: &mut Session,
+    index: ModelIndex,
+    n: usize,
+    limits: Option<Limits>,
+) -> Result<Option<GpuReport>, Diagnostic> {
+    if !session.engine().uses_cuda() {
+        return Ok(None);
+    }
+    session.upload_inputs(index)?;
+    session.run_on_device_timed(index)?;
+    let (mut device, mut wall) = (vec![], vec![]);
+    for _ in 0..n {
+        device.push(session.run_on_device_timed(index)?);
+        let started = Instant::now();
+        session.run_on_device(index)?;
+        wall.push(started.elapsed());
+    }
+    let (Some(device), Some(wall)) = (Times::of(&device), Times::of(&wall)) else {
+        return Ok(None);
+    };
+    let plan = session.plan();
+    let steps = plan.models[index.index()].steps();
+    let least: Option<f64> = limits.map(|l| {
+        let of = |s: &Step| l.least_ms(s.flop, s.bytes_read + s.bytes_written);
+        plan.steps[steps].iter().map(of).sum()
+    });
+    Ok(Some(GpuReport {
+        device_median_ms: device.median_ms,
+        device_p99_ms: device.p99_ms,
+        wall_median_ms: wall.median_ms,
+        wall_p99_ms: wall.p99_ms,
+        of_limit: least.map(|least| least / device.median_ms),
+    }))
 }
 
 fn text(report: &Report) -> String {
@@ -242,31 +380,65 @@ fn text(report: &Report) -> String {
         text += &format!("geometric mean of the speeds: {mean:.3}x\n");
     }
     text += &format!("{} threads\n", report.threads);
-    for model in report.models.iter().filter(|m| !m.steps.is_empty()) {
-        let rows: Vec<Vec<String>> = model
-            .steps
-            .iter()
-            .map(|s| {
-                vec![
-                    format!("{}: {}", s.step, s.label),
-                    s.implementation.into(),
-                    format!("{:.3}", s.median_ms),
-                    format!("{:.1} %", 100.0 * s.share),
-                    format!("{:.1}", s.gflop_per_s),
-                    format!("{:.1}", s.gb_per_s),
-                ]
-            })
-            .collect();
-        text += &format!("\n{}\n", model.name);
+    let percent = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| format!("{:.1} %", 100.0 * v));
+    let rows = report.models.iter().filter_map(|m| {
+        let gpu = m.on_gpu.as_ref()?;
+        Some(vec![
+            m.name.clone(),
+            format!("{:.3}", gpu.device_median_ms),
+            format!("{:.3}", gpu.device_p99_ms),
+            format!("{:.3}", gpu.wall_median_ms),
+            format!("{:.3}", gpu.wall_p99_ms),
+            percent(gpu.of_limit),
+        ])
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if let Some(gpu) = report.gpu.as_ref().filter(|_| !rows.is_empty()) {
         let header = [
-            "step",
-            "computed by",
-            "median ms",
-            "share",
-            "GFLOP/s",
-            "GB/s",
+            "model, inputs on the GPU",
+            "GPU median ms",
+            "p99 ms",
+            "wall median ms",
+            "p99 ms",
+            "of the limit",
         ];
-        text += &table(&header, &rows);
+        text += &format!("\n{gpu}\n{}", table(&header, &rows));
+    }
+    for model in &report.models {
+        for (what, list) in [("step", &model.steps), ("kernel", &model.kernels)] {
+            if list.is_empty() {
+                continue;
+            }
+            let rows: Vec<Vec<String>> = list
+                .iter()
+                .map(|s| {
+                    vec![
+                        format!("{}: {}", s.index, s.label),
+                        s.n_steps.to_string(),
+                        s.implementation.into(),
+                        format!("{:.4}", s.median_ms),
+                        format!("{:.4}", s.p99_ms),
+                        format!("{:.1} %", 100.0 * s.share),
+                        format!("{:.1}", s.gflop_per_s),
+                        format!("{:.1}", s.gb_per_s),
+                        percent(s.of_limit),
+                    ]
+                })
+                .collect();
+            text += &format!("\n{}\n", model.name);
+            let header = [
+                what,
+                "steps",
+                "computed by",
+                "median ms",
+                "p99 ms",
+                "share",
+                "GFLOP/s",
+                "GB/s",
+                "of the limit",
+            ];
+            text += &table(&header, &rows);
+        }
     }
     text
 }

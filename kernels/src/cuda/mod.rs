@@ -108,9 +108,5 @@ pub fn generate(spec: &KernelSpec, target: &Target) -> Result<Generated, Refused
         KernelSpec::Row(s) => row::generate(s, target),
         KernelSpec::Transfer(s) => map::generate(&s.as_map(), target),
         KernelSpec::Window(s) => window::generate(s, target),
-        _ => Err(Refused(format!(
-            "{} kernels have no device code",
-            spec.class()
-        ))),
     }
 }

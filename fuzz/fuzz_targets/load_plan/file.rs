@@ -42,7 +42,8 @@ pub fn metadata(bytes: &[u8]) -> Option<&[u8]> {
 /// A file like `like`, with `meta` in its first section.
 pub fn with_metadata(like: &[u8], meta: &[u8]) -> Option<Vec<u8>> {
     let sections = sections(like);
-    let table_end = HEADER + sections.len() * ENTRY;
+    // Entries of sections that lie outside are left out, so that the last one may be further on.
+    let table_end = sections.last()?.0 + ENTRY;
     let mut file = like.get(..table_end)?.to_vec();
     for (i, (entry, old)) in sections.into_iter().enumerate() {
         let contents = if i == 0 { meta } else { &like[old] };

@@ -2,9 +2,10 @@
 //! here: all of it compiles, and nothing spills registers.
 
 use crate::gpu;
-use dlirc::driver::{self, Request, Summary};
+use crate::models::Unwatched;
+use dlirc::device_code::{Gpus, Workshop};
+use dlirc::driver::{self, Request, Summary, Target};
 use ir::Program;
-use kernels::cuda::Target;
 use kernels::cuda::compile::{Compiler, Wanted};
 use passes::PassCx;
 use plans::Device;
@@ -27,7 +28,7 @@ struct Sources {
 impl Sources {
     /// Adds those of an optimised program.
     fn add(&mut self, name: &str, program: &Program, arch: u32) -> Result<(), String> {
-        let target = Target::of_arch(arch).map_err(|e| e.to_string())?;
+        let target = kernels::cuda::Target::of_arch(arch).map_err(|e| e.to_string())?;
         let lowered = crate::plan::lowered_for(program, Some(target), &[])?;
         let plan = &lowered.plan;
         for step in &plan.steps {
@@ -108,6 +109,57 @@ fn compiler() -> Option<Compiler> {
             None
         }
     }
+}
+
+fn request(name: &str, workshop: Workshop) -> Request {
+    Request {
+        models: vec![crate::models::filled(models::find(name).unwrap())],
+        target: Target::Cuda(Gpus {
+            archs: vec![90],
+            ptx: true,
+        }),
+        workshop,
+        ..Request::default()
+    }
+}
+
+#[test]
+fn a_second_compilation_compiles_no_kernel() {
+    if compiler().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let workshop = Workshop {
+        cache: Some(folder.path().join("cache")),
+        ..gpu::workshop()
+    };
+    let mut files = vec![];
+    for n_compiled in [true, false] {
+        let request = request("gru", workshop.clone());
+        let compiled = driver::compile(&request, &mut Unwatched);
+        let compiled = compiled.unwrap_or_else(|e| panic!("{}", e.text()));
+        let code = compiled.summary.device_code.as_ref().unwrap();
+        assert_eq!(code.n_compiled > 0, n_compiled, "{code:?}");
+        assert_eq!(code.n_compiled + code.n_cached, code.n_sources);
+        assert_eq!(compiled.plan.images.len(), 2 * code.n_sources);
+        let file = folder.path().join("plan");
+        driver::write(&compiled, &file).unwrap_or_else(|e| panic!("{}", e.text()));
+        files.push(std::fs::read(&file).unwrap());
+    }
+    assert!(files[0] == files[1], "the same models give two plans");
+}
+
+#[test]
+fn without_nvrtc_an_error_says_what_to_install() {
+    let workshop = Workshop {
+        nvrtc: Some("/there/is/none".into()),
+        cache: None,
+    };
+    let error = driver::compile(&request("gru", workshop), &mut Unwatched).err();
+    let error = error.expect("there is no NVRTC");
+    assert_eq!(error.code, "no-nvrtc");
+    assert!(error.text().contains("pip install nvidia-cuda-nvrtc"));
+    assert!(error.text().contains("/there/is/none"), "{}", error.text());
 }
 
 #[test]

@@ -24,7 +24,7 @@ static ORACLE: LazyLock<Result<Oracle, String>> =
     LazyLock::new(|| Oracle::load(None).map_err(|e| e.text()));
 
 /// A compilation that nobody watches.
-struct Unwatched;
+pub(crate) struct Unwatched;
 
 impl Observer for Unwatched {}
 

@@ -7,6 +7,7 @@ use crate::report::{Diagnostic, data, say, write_file};
 use clap::Args;
 use plans::ValidPlan;
 use plans::stats::stats;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -158,6 +159,18 @@ fn summary(plan: &ValidPlan) -> String {
         plan.weights.len(),
         mib(numbers.weights_bytes)
     );
+    if !plan.images.is_empty() {
+        let bytes: u64 = plan.images.iter().map(|i| i.bytes).sum();
+        let kinds: BTreeSet<String> = plan.images.iter().map(|i| i.kind.to_string()).collect();
+        let kinds: Vec<String> = kinds.into_iter().collect();
+        let _ = writeln!(
+            text,
+            "{} images of device code, {}, for {}; `--text` shows what each kernel takes",
+            plan.images.len(),
+            mib(bytes),
+            kinds.join(", ")
+        );
+    }
     for warning in &plan.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }

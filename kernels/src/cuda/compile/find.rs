@@ -42,6 +42,10 @@ impl Search {
                 return Some(found);
             }
         }
+        self.tried.push(
+            "it is in no folder of CUDA_HOME, CUDA_PATH, /usr/local/cuda, LD_LIBRARY_PATH, and in no nvidia/*/lib of Python's packages"
+                .into(),
+        );
         // What the loader knows without our help.
         ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]
             .into_iter()

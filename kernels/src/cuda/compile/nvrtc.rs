@@ -30,7 +30,7 @@ macro_rules! functions {
                     $field: unsafe {
                         *library
                             .get::<unsafe extern "C" fn($($arg),*) -> $result>($name)
-                            .map_err(|e| e.to_string())?
+                            .map_err(said)?
                     },
                 )*})
             }
@@ -52,6 +52,12 @@ functions! {
     cubin: fn(Program, *mut c_char) -> Code = b"nvrtcGetCUBIN\0";
     ptx_size: fn(Program, *mut usize) -> Code = b"nvrtcGetPTXSize\0";
     ptx: fn(Program, *mut c_char) -> Code = b"nvrtcGetPTX\0";
+}
+
+/// What the loader says, which the error alone does not.
+fn said(error: libloading::Error) -> String {
+    let source = std::error::Error::source(&error);
+    source.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// The library. Its calls may come from any thread; each program belongs to one.
@@ -91,7 +97,7 @@ impl Nvrtc {
             }
         }
         // SAFETY: as above.
-        let library = unsafe { Library::new(path) }.map_err(|e| e.to_string())?;
+        let library = unsafe { Library::new(path) }.map_err(said)?;
         let functions = Functions::find(&library)?;
         // Threads of the library may outlive every call: it is never unloaded.
         std::mem::forget(library);

@@ -223,8 +223,8 @@ mod tests {
         assert_eq!(leading(&data, &[3, 4], 1, 2), [0, 1, 4, 5, 8, 9]);
         assert_eq!(leading(&data, &[2, 3, 2], 1, 1), [0, 1, 6, 7]);
         assert_eq!(leading(&data, &[3, 4], 1, 4), data);
-        assert_eq!(leading(&data, &[3, 4], 1, 0), []);
-        assert_eq!(leading(&[], &[0, 4], 1, 2), []);
-        assert_eq!(leading(&[], &[3, 0], 1, 0), []);
+        assert_eq!(leading(&data, &[3, 4], 1, 0), Vec::<u8>::new());
+        assert_eq!(leading(&[], &[0, 4], 1, 2), Vec::<u8>::new());
+        assert_eq!(leading(&[], &[3, 0], 1, 0), Vec::<u8>::new());
     }
 }

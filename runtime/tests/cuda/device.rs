@@ -404,7 +404,9 @@ fn missing_functions_and_images_are_named() {
         b.sum(code, Place::Buffer(x), Place::Weight(two), y);
         b.images.fill(b'!');
         let error = bind(&b.finish(), device, cuda::Options::default()).unwrap_err();
-        assert!(matches!(error, BindError::Image { .. }), "{error}");
+        // Drivers may look at PTX only when a function of it is asked for.
+        let is_named = matches!(error, BindError::Image { .. } | BindError::Function { .. });
+        assert!(is_named, "{error}");
     });
 }
 

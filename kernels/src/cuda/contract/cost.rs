@@ -126,7 +126,11 @@ impl<'a> Tiles<'a> {
         for (side, n) in sides.iter().zip([s.rows, s.cols]) {
             let elements = (n * s.depth) as f64;
             let flat = !s.by_taps && side.is_checked();
-            let each = if flat { c.copy_flat } else { c.copy };
+            let each = if flat && side.table() == 0 {
+                c.copy_flat
+            } else {
+                c.copy
+            };
             let each = if side.is_asynchronous() {
                 each
             } else {

@@ -149,6 +149,34 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Entries of a table in shared memory that says for each step of the sum where it lies and which
+    /// taps it needs; 0 if there is none.
+    pub(super) fn table(&self) -> u64 {
+        const MOST: u64 = 2048;
+        let steps = self.form.depth().next_multiple_of(self.schedule.depth);
+        let is_flat = !self.schedule.by_taps && self.has_masks();
+        let is_small = steps <= MOST && self.width == Width::Bits32;
+        if is_flat && is_small { steps } else { 0 }
+    }
+
+    /// Fills the table `left_table` or `right_table`.
+    fn write_table(&self, out: &mut String) {
+        let (name, steps, depth) = (self.name, self.table(), self.form.depth());
+        let threads = self.schedule.threads();
+        // No row meets all taps, so that none has elements beyond the sum.
+        let _ = writeln!(
+            out,
+            "for (unsigned k = tid; k < {steps}u; k += {threads}u) {{"
+        );
+        self.write_flat(out);
+        let _ = writeln!(
+            out,
+            "{name}_table[k].along = k < {depth}u ? along : 0;\n\
+             {name}_table[k].taps = k < {depth}u ? tap_bits : ~0u;\n\
+             }}"
+        );
+    }
+
     /// Statements for the start of the function: where the thread's copies come from and go to.
     /// `first` is the block's first row.
     pub(super) fn write_start(&self, first: &str, out: &mut String) {
@@ -171,6 +199,9 @@ impl<'a> Loader<'a> {
                 "const unsigned {name}_k = 0, {name}_slot = tid * {vector}u;"
             ),
         };
+        if self.table() > 0 {
+            self.write_table(out);
+        }
         let (start, later) = self.row_of_slot();
         let total: u64 = self.own.iter().product();
         let _ = writeln!(
@@ -240,7 +271,7 @@ impl<'a> Loader<'a> {
     /// Whether a word has a bit for each tap along each checked dimension.
     fn has_masks(&self) -> bool {
         let taps = self.factor.checks.iter().map(|c| self.form.k[c.k]);
-        self.is_checked() && taps.sum::<u64>() <= 32
+        self.is_checked() && taps.sum::<u64>() < 32
     }
 
     /// Where each check's bits start.
@@ -357,8 +388,18 @@ impl<'a> Loader<'a> {
             channels
         } else {
             let _ = writeln!(out, "const unsigned k = tile * {depth}u + k_in_tile;");
-            self.write_flat(out);
-            form.depth()
+            if self.table() > 0 {
+                let _ = writeln!(
+                    out,
+                    "const Step step = {name}_table[k];\n\
+                     const int along = step.along;\n\
+                     const unsigned tap_bits = step.taps;"
+                );
+                0
+            } else {
+                self.write_flat(out);
+                form.depth()
+            }
         };
         let mut valid = vec![];
         if limit % depth != 0 {
@@ -369,11 +410,7 @@ impl<'a> Loader<'a> {
             valid.push(format!("({name}_inside >> i & 1)"));
         }
         if self.has_masks() {
-            let starts = self.mask_starts();
-            let bits: Vec<String> = (0..starts.len())
-                .map(|c| format!("{name}_met[i] >> ({} + tap_met{c})", starts[c]))
-                .collect();
-            valid.push(format!("({} & 1)", bits.join(" & ")));
+            valid.push(format!("({name}_met[i] & tap_bits) == tap_bits"));
         } else {
             for (c, check) in self.factor.checks.iter().enumerate() {
                 valid.push(format!(
@@ -462,6 +499,13 @@ impl<'a> Loader<'a> {
     fn write_met(&self, names: &[String], out: &mut String) {
         for (c, check) in self.factor.checks.iter().enumerate() {
             let _ = writeln!(out, "const int tap_met{c} = (int){};", names[check.k]);
+        }
+        if self.has_masks() {
+            let starts = self.mask_starts();
+            let bits: Vec<String> = (0..starts.len())
+                .map(|c| format!("1u << ({} + tap_met{c})", starts[c]))
+                .collect();
+            let _ = writeln!(out, "const unsigned tap_bits = {};", bits.join(" | "));
         }
     }
 

@@ -67,9 +67,11 @@ impl Tiled {
         self.depth / self.slices
     }
 
-    /// Blocks that the registers of a multiprocessor hold.
+    /// Blocks that the registers of a multiprocessor hold: each of its four parts has a quarter of
+    /// them, for whole warps.
     pub(super) fn resident(&self) -> u64 {
-        (REGISTERS / (self.registers * self.threads())).min(2048 / self.threads())
+        let warps = 4 * (REGISTERS / 4 / (32 * self.registers));
+        (32 * warps / self.threads()).min(2048 / self.threads())
     }
 
     /// Whether the parts fit together.
@@ -88,7 +90,7 @@ impl Tiled {
             && self.split > 0
             && self.group > 0
             && (64..=255).contains(&self.registers)
-            && self.registers * self.threads() <= REGISTERS
+            && self.resident() > 0
     }
 }
 

@@ -20,6 +20,9 @@ use std::fmt::Write;
 /// Elements between rows of sums in shared memory.
 const PITCH_PAD: u64 = 4;
 
+/// Bytes of a table's entry.
+const STEP_BYTES: u64 = 8;
+
 /// How many blocks of a schedule there are, and what they need.
 pub(super) struct Extent {
     pub(super) row_tiles: u64,
@@ -40,6 +43,7 @@ pub(super) fn extent(form: &Form, s: &Tiled, width: Width) -> Extent {
     let col_tiles = form.n_cols().div_ceil(s.cols);
     let tiles = row_tiles * col_tiles * form.n_batch();
     let stages = s.stages * (left.tile_elements() + right.tile_elements());
+    let tables = left.table() + right.table();
     let sums = s.slices * s.rows * (s.cols + PITCH_PAD);
     let workspace = if s.split > 1 {
         tiles * s.split * s.rows * s.cols * size
@@ -50,7 +54,7 @@ pub(super) fn extent(form: &Form, s: &Tiled, width: Width) -> Extent {
         row_tiles,
         col_tiles,
         tiles,
-        shared_bytes: stages.max(sums) * size,
+        shared_bytes: (stages * size + tables * STEP_BYTES).max(sums * size),
         workspace,
     }
 }
@@ -118,6 +122,18 @@ pub(super) fn generate(
          Sum* const right_tiles = (Sum*)shared + {right_tiles};"
     );
     let _ = writeln!(body, "Sum* const staged = (Sum*)shared;");
+    let tiles = s.stages * (left.tile_elements() + right.tile_elements());
+    let mut table = tiles * sum_size(form.sum);
+    for (name, loader) in [("left", &left), ("right", &right)] {
+        if loader.table() > 0 {
+            let _ = writeln!(
+                body,
+                "Step* const {name}_table = (Step*)(shared + {table});"
+            );
+            table += loader.table() * STEP_BYTES;
+        }
+    }
+    let has_tables = left.table() + right.table() > 0;
     let alignments: Vec<String> = [&left, &right]
         .iter()
         .filter_map(|l| l.alignment())
@@ -129,6 +145,9 @@ pub(super) fn generate(
     right.write_start("first_col", &mut body);
     left.write_load(&mut body);
     right.write_load(&mut body);
+    if has_tables {
+        body.push_str("__syncthreads();\n");
+    }
     body.push_str("wait_for_previous();\n");
     write_sums(form, s, &left, &right, &mut body);
     write_staging(s, &mut body);
@@ -145,8 +164,13 @@ pub(super) fn generate(
         may_fault: false,
     };
     let code = format!(
-        "{}{}{}",
+        "{}{}{}{}",
         sums(form.sum, s.split > 1),
+        if has_tables {
+            "struct alignas(8) Step { int along; unsigned taps; };\n"
+        } else {
+            ""
+        },
         finish.definitions(),
         function(
             "contract",
@@ -402,7 +426,7 @@ fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut St
     // More steps at once, or wider reads of one factor beside another, would hold more than the
     // registers do.
     let unroll = (64 / (rows * cols)).min(depth / 4);
-    let (read, step) = if l.lie != r.lie && rows * cols == 64 {
+    let (read, step) = if (l.lie, r.lie) != (Lie::Inner, Lie::Inner) && rows * cols == 64 {
         ("Pair", 2)
     } else {
         ("Quad", 4)

@@ -1,12 +1,14 @@
 //! Writes the sources of the best schedules of contractions, to be timed on a device.
 //!
-//! `contractions FOLDER SM SHAPES SCHEDULES PLAN...` takes of each plan the so many contractions of
-//! the most work, and of each the so many schedules of the least predicted time, each with another
+//! `contractions FOLDER SM SHAPES SCHEDULES PLAN...` takes of each plan the so many contractions that
+//! are predicted to take longest, and of each the so many schedules of the least predicted time, each with another
 //! tile. The folder gets a `.cu` file a schedule and `list.json`, which says how each is launched,
 //! and the contractions of each plan as JSON, which may be given instead of the plan.
 //! Weights are taken as lying in the order that `weight_order` prefers.
 
-use dlirc_kernels::cuda::contract::{Schedule, generate_with, ranked, weight_order};
+use dlirc_kernels::cuda::contract::{
+    Schedule, choose, generate_with, predict, ranked, weight_order,
+};
 use dlirc_kernels::cuda::{Generated, Target};
 use plans::KernelSpec;
 use plans::spec::{ContractSpec, Operand, Problem};
@@ -29,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let found = contractions(path)?;
         let text = serde_json::to_string(&found)?;
         std::fs::write(folder.join(format!("{model}.json")), text)?;
-        for (uses, spec) in found.into_iter().take(shapes) {
+        for (uses, spec) in longest(found, &target)?.into_iter().take(shapes) {
             if seen.contains(&spec) {
                 continue;
             }
@@ -88,7 +90,7 @@ fn write(
     }))
 }
 
-/// The contractions of a plan with how often each is used, those of the most work first.
+/// The contractions of a plan with how often each is used.
 fn contractions(path: &Path) -> Result<Vec<(usize, ContractSpec)>, Box<dyn Error>> {
     let bytes = std::fs::read(path)?;
     if path.extension().is_some_and(|e| e == "json") {
@@ -105,8 +107,24 @@ fn contractions(path: &Path) -> Result<Vec<(usize, ContractSpec)>, Box<dyn Error
         lay_weight(&mut spec.problem);
         found.push((uses, spec));
     }
-    found.sort_by_key(|(uses, spec)| std::cmp::Reverse(*uses as u64 * flop(&spec.problem)));
     Ok(found)
+}
+
+/// Contractions with how often each is used, those that take longest in all first.
+fn longest(
+    found: Vec<(usize, ContractSpec)>,
+    target: &Target,
+) -> Result<Vec<(usize, ContractSpec)>, Box<dyn Error>> {
+    let mut timed = vec![];
+    for (uses, spec) in found {
+        let seconds = predict(&spec, target, &choose(&spec, target)?)?;
+        timed.push((seconds * uses as f64, uses, spec));
+    }
+    timed.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+    Ok(timed
+        .into_iter()
+        .map(|(_, uses, spec)| (uses, spec))
+        .collect())
 }
 
 /// The weight in the order that code reads best.

@@ -2,7 +2,6 @@
 
 use crate::emulate::{Case, check_all};
 use crate::map::step;
-use crate::seeded::Seeded;
 use dlirc_kernels::cuda::Target;
 use dlirc_kernels::cuda::contract::{Schedule, Stream, Tiled, generate_with};
 use plans::spec::{ContractSpec, Epilogue, KernelSpec, Operand, Problem, Window};

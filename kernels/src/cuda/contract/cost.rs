@@ -34,8 +34,9 @@ pub(super) struct Constants {
     /// Bytes a cycle from the second-level cache, a multiprocessor and all of them.
     l2_sm: f64,
     l2_all: f64,
-    /// Bytes a cycle from memory.
+    /// Bytes a cycle from memory, and the share of it that copies of tiles reach.
     memory: f64,
+    tile_memory: f64,
     /// Seconds from a launch to its first copies, and from the last product to the end.
     launch: f64,
     /// Seconds until all blocks know that a tile's parts are done.
@@ -55,6 +56,7 @@ const CONSTANTS: Constants = Constants {
     l2_sm: 48.0,
     l2_all: 3000.0,
     memory: 2300.0,
+    tile_memory: 0.8,
     launch: 2.0e-6,
     arrival: 1.2e-6,
 };
@@ -184,7 +186,7 @@ impl<'a> Tiles<'a> {
         let filling = rounds * c.latency;
         let block_bytes = n_stages * self.stage_bytes;
         let l2 = (on_sm * block_bytes / c.l2_sm).max(blocks * block_bytes / c.l2_all);
-        let memory = self.bytes / c.memory;
+        let memory = self.bytes / (c.memory * c.tile_memory);
         let results = (s.rows * s.cols * sum_size(self.form.sum)) as f64;
         let written = on_sm * results / c.l2_sm * 2.0;
         let mut cycles = busy.max(waits).max(l2).max(memory) + filling + written;

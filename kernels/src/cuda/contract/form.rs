@@ -397,7 +397,11 @@ impl Geometry {
     /// meets output o at input `(o + pad - t * dilation) / stride`, if that is whole.
     fn phase(&self, residue: u64) -> Phase {
         let period = self.stride / gcd(self.stride, self.dilation);
-        let meets = |t: &u64| (residue + self.pad).abs_diff(t * self.dilation) % self.stride == 0;
+        let meets = |t: &u64| {
+            (residue + self.pad)
+                .abs_diff(t * self.dilation)
+                .is_multiple_of(self.stride)
+        };
         match (0..period.min(self.kernel)).find(meets) {
             Some(first_tap) => Phase {
                 taps: (self.kernel - first_tap).div_ceil(period),
@@ -434,7 +438,7 @@ impl Form {
             self.rows.push(g.output.div_ceil(g.stride));
             let mut place = Place {
                 terms: vec![(Axis::Row(own), g.stride as i64)],
-                limit: (g.output % g.stride != 0).then_some(g.output),
+                limit: (!g.output.is_multiple_of(g.stride)).then_some(g.output),
             };
             if let &[only] = phases.as_slice() {
                 start = only.position;

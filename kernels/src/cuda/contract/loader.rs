@@ -406,7 +406,7 @@ impl<'a> Loader<'a> {
             valid.push(format!("k < {limit}u"));
         }
         let total: u64 = self.own.iter().product();
-        if total % self.n_rows != 0 && !self.has_masks() {
+        if !total.is_multiple_of(self.n_rows) && !self.has_masks() {
             valid.push(format!("({name}_inside >> i & 1)"));
         }
         if self.has_masks() {

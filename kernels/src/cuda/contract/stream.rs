@@ -186,7 +186,7 @@ fn has_quads(form: &Form, factor: &Factor, n: u64, stride: i64, other: i64) -> b
     let quad = VECTOR as i64;
     is_word(factor.dtype)
         && stride == 1
-        && n % VECTOR == 0
+        && n.is_multiple_of(VECTOR)
         && other % quad == 0
         && factor.start % quad == 0
         && steps.all(|s| s % quad == 0)

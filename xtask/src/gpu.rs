@@ -7,11 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The packages whose suites use GPUs.
-const PACKAGES: [&str; 3] = ["dlirc", "dlirc-runtime", "dlirc-kernels"];
+/// The packages whose suites use GPUs, and the suites.
+const SUITES: [(&str, &[&str]); 2] = [
+    ("dlirc", &["suite"]),
+    ("dlirc-runtime", &["cuda", "sessions"]),
+];
 
 /// Of `dlirc`'s suite, what uses them; of the others, everything.
-const OF_SUITE: [&str; 3] = ["conformance", "models", "random_models"];
+const OF_SUITE: [&str; 2] = ["conformance::", "models::"];
 
 /// Runs the suites, or packs them for another machine if `args` say `--pack FOLDER`.
 pub fn gpu(mut args: impl Iterator<Item = String>) -> Result<(), Failed> {
@@ -26,11 +29,14 @@ fn here() -> Result<(), Failed> {
     let wheels = wheels()?;
     let mut counts = Counts::default();
     let mut outcome = Ok(());
-    for package in PACKAGES {
+    for (package, suites) in SUITES {
         let mut tests = cargo();
         tests.args(["test", "--release", "--no-fail-fast", "--package", package]);
+        for suite in suites {
+            tests.args(["--test", suite]);
+        }
         if package == "dlirc" {
-            tests.args(["--test", "suite", "--"]).args(OF_SUITE);
+            tests.arg("--").args(OF_SUITE);
         }
         tests.env("ORT_DYLIB_PATH", &wheels.onnxruntime);
         tests.env(
@@ -54,11 +60,11 @@ fn pack(folder: &Path) -> Result<(), Failed> {
     run(cargo().args(["build", "--release", "--package", "dlirc", "--bin", "dlirc"]))?;
     copy_stripped(&target().join("release/dlirc"), &folder.join("dlirc"))?;
     let mut script = String::from(RUN);
-    for package in PACKAGES {
-        for (name, binary) in test_binaries(package)? {
+    for (package, suites) in SUITES {
+        let binaries = test_binaries(package)?.into_iter();
+        for (name, binary) in binaries.filter(|(name, _)| suites.contains(&name.as_str())) {
             let filter = match package {
-                "dlirc" if name == "suite" => format!(" {}", OF_SUITE.join(" ")),
-                "dlirc" => continue,
+                "dlirc" => format!(" {}", OF_SUITE.join(" ")),
                 _ => String::new(),
             };
             let file = format!("{package}-{name}");
@@ -69,7 +75,7 @@ fn pack(folder: &Path) -> Result<(), Failed> {
     script += "exit $status\n";
     let file = folder.join("run.sh");
     fs::write(&file, script).map_err(failed(&file))?;
-    for part in ["models", "tests/conformance", "kernels/tests/cuda"] {
+    for part in ["models", "tests/conformance"] {
         copy_data(&root().join(part), &folder.join("root").join(part))?;
     }
     copy_data(&root().join("models/src"), &folder.join("root/models/src"))?;

@@ -221,12 +221,54 @@ fn scattered() {
     check_all(all);
 }
 
+/// Of many updates, those that meet are combined in order: every bit is as if one came after the
+/// other.
+#[test]
+fn scattered_in_order() {
+    let mut all = vec![];
+    for (n, reduction) in REDUCTIONS.into_iter().skip(1).enumerate() {
+        let dtype = [DType::F32, DType::F16, DType::BF16, DType::F64][n];
+        // Sorted in one pass, and in two or three.
+        let more = match reduction {
+            Reduction::Add => elements(dtype, 520, 33_000, 2, reduction),
+            _ => rows(dtype, 1100, 700, 3, reduction),
+        };
+        let specs = [rows(DType::F32, 1100, 100, 2, reduction), more];
+        for (m, spec) in specs.into_iter().enumerate() {
+            let mut case = case(format!("{reduction:?} {m}"), spec, (10 * n + m) as u64);
+            case.tolerance = 0.0;
+            all.push(case);
+        }
+    }
+    // Counts of many blocks.
+    let spec = elements(DType::F32, 66_000, 300, 1, Reduction::Add);
+    let mut many = case("many", spec, 7);
+    many.tolerance = 0.0;
+    all.push(many);
+    check_all(all);
+}
+
+/// Combined in any order: types for which that gives the same.
+#[test]
+fn scattered_in_any_order() {
+    let mut all = vec![];
+    for dtype in [DType::I32, DType::U32, DType::I64, DType::U64] {
+        for (n, reduction) in REDUCTIONS.into_iter().enumerate() {
+            let name = format!("{reduction:?} {dtype}");
+            all.push(case(name, rows(dtype, 700, 30, 4, reduction), n as u64));
+        }
+    }
+    check_all(all);
+}
+
 #[test]
 fn positions_out_of_range() {
     let mut all = vec![];
     for (n, spec) in [
         rows(DType::F32, 40, 13, 9, Reduction::Replace),
-        elements(DType::F32, 900, 7, 6, Reduction::Add),
+        elements(DType::F32, 900, 13, 6, Reduction::Add),
+        rows(DType::F16, 900, 13, 2, Reduction::Replace),
+        rows(DType::I32, 900, 13, 2, Reduction::Max),
     ]
     .into_iter()
     .enumerate()

@@ -1,15 +1,19 @@
 //! Updates of picked positions, with the result of updating one after the other.
 //!
 //! An update is what one set of picked positions moves: an element, or a slice that lies along
-//! dimensions of which the positions are the same. Updates that meet at a target are told apart in
-//! one of two ways: where there are few, each looks at the others; where there are many, counters of
-//! the targets hold which of their updates comes first or last, and how many there are.
+//! dimensions of which the positions are the same. Where the order of updates does not matter,
+//! atomic operations apply them. Elsewhere updates that meet at a target are told apart: where there
+//! are few, each looks at the others; where there are many, they are sorted by target, or, if only
+//! the last one of a target counts, counters of the targets hold which one that is.
 
-use super::{THREADS, blocks};
+mod sorted;
+
+use super::{THREADS, blocks, item};
 use crate::cuda::dims::{self, Dim};
 use crate::cuda::source::{self, Extras, START, Width};
 use crate::cuda::tape;
 use crate::cuda::{Generated, Refused};
+use plans::DType;
 use plans::spec::{ArgSpec, Reduction, ScatterSpec};
 use plans::tape::BinaryFn;
 use std::fmt::Write;
@@ -111,28 +115,31 @@ pub(super) fn generate(spec: &ScatterSpec, args: &[ArgSpec]) -> Result<Generated
         ..Extras::default()
     };
     let n: u64 = spec.domain.iter().product();
-    let is_few = |shape: &Shape<'_>| shape.n_outer <= FEW;
     let schedule = |how: &str| format!("{{\"threads\":{THREADS},\"meetings\":\"{how}\"}}");
     if n == 0 {
         return Ok(source::generated("", vec![], extras, schedule("none")));
     }
     let shape = Shape::of(spec, args)?;
     let items = shape.n_outer * shape.n_inner;
-    if is_few(&shape) {
-        let body = looking(&shape, items);
-        let code = source::function("scatter", args, extras, THREADS, 0, &body);
+    let single = |body: &str, how: &str| {
+        let code = source::function("scatter", args, extras, THREADS, 0, body);
         let launches = vec![source::launch("scatter", blocks(items)?, THREADS)];
-        return Ok(source::generated(
-            &code,
-            launches,
-            extras,
-            schedule("looked for"),
-        ));
+        Ok(source::generated(&code, launches, extras, schedule(how)))
+    };
+    if let Some((function, ctype)) = atomic(spec) {
+        return single(&by_atomics(&shape, items, function, ctype), "atomic");
     }
-    if shape.n_targets >= 1 << 32 {
+    if shape.n_outer <= FEW {
+        return single(&looking(&shape, items), "looked for");
+    }
+    // One more than the greatest target's number is a word, too.
+    if shape.n_targets >= (1 << 32) - 1 {
         return Err(Refused(format!("{} targets of updates", shape.n_targets)));
     }
-    extras.counters = 4 * shape.n_targets * n_counters(&shape);
+    if spec.reduction != Reduction::Replace {
+        return sorted::generate(&shape, args, extras, schedule("sorted"));
+    }
+    extras.counters = 4 * shape.n_targets;
     let functions = [
         ("scatter", counting(&shape), shape.n_outer),
         ("scatter1", applying(&shape, items), items),
@@ -152,11 +159,23 @@ pub(super) fn generate(spec: &ScatterSpec, args: &[ArgSpec]) -> Result<Generated
     ))
 }
 
-/// Counters of each target: which update is the one that writes, and how many there are.
-fn n_counters(shape: &Shape<'_>) -> u64 {
-    match shape.spec.reduction {
-        Reduction::Replace => 1,
-        _ => 2,
+/// The atomic operation that combines updates, and the type that it takes, where it gives the same
+/// in any order.
+fn atomic(spec: &ScatterSpec) -> Option<(&'static str, &'static str)> {
+    let dtype = spec.out.dtype;
+    let ctype = match dtype {
+        DType::I32 | DType::U32 | DType::I64 | DType::U64 => tape::c_type(dtype),
+        _ => return None,
+    };
+    let wrapping = match dtype.size() {
+        4 => "unsigned",
+        _ => "unsigned long long",
+    };
+    match spec.reduction {
+        Reduction::Add => Some(("atomicAdd", wrapping)),
+        Reduction::Min => Some(("atomicMin", ctype)),
+        Reduction::Max => Some(("atomicMax", ctype)),
+        Reduction::Mul | Reduction::Replace => None,
     }
 }
 
@@ -212,16 +231,12 @@ fn start(shape: &Shape<'_>) -> String {
     body
 }
 
-/// The thread's update and, if it has one, its element of the slice: offsets `from` and `to`.
-fn elements(shape: &Shape<'_>, items: u64) -> String {
+/// The thread's `update` and its element of the slice: offsets `from` and `to`.
+fn parts(shape: &Shape<'_>) -> String {
     let width = shape.width;
     let (signed, unsigned) = (width.signed(), width.unsigned());
-    let mut body = super::item(items, width);
     let n = shape.n_inner;
-    let _ = writeln!(
-        body,
-        "const {unsigned} update = item / {n}u, part = item - update * {n}u;"
-    );
+    let mut body = format!("const {unsigned} update = item / {n}u, part = item - update * {n}u;\n");
     let names = source::split("part", &dims::extents(&shape.inner), "p", width, &mut body);
     let offset = |operand: usize| {
         let strides = shape.inner.iter().map(|dim| dim.strides[operand]);
@@ -229,18 +244,30 @@ fn elements(shape: &Shape<'_>, items: u64) -> String {
     };
     let _ = writeln!(
         body,
-        "const {signed} from = {}, to = {};\n\
-         const long long own = target(update);\nif (own == NOWHERE) return;",
+        "const {signed} from = {}, to = {};",
         offset(0),
         offset(1)
     );
     body
 }
 
-/// A statement that combines `value`, an element of the output, with that of an update.
-fn combine(shape: &Shape<'_>, update: &str) -> String {
+/// The thread's `update`, its element of the slice and its target, `own`; ends threads without one.
+fn elements(shape: &Shape<'_>, items: u64) -> String {
+    let mut body = item(items, shape.width);
+    body.push_str(&parts(shape));
+    body.push_str("const long long own = target(update);\nif (own == NOWHERE) return;\n");
+    body
+}
+
+/// The element of an update.
+fn element(shape: &Shape<'_>, update: &str) -> String {
+    let index = format!("source({update}) + from");
+    tape::load(shape.spec.out.dtype, "a0", &index)
+}
+
+/// A statement that combines `value`, an element of the output, with `x`, one of an update.
+fn combine(shape: &Shape<'_>, x: &str) -> String {
     let dtype = shape.spec.out.dtype;
-    let x = tape::load(dtype, "a0", &format!("source({update}) + from"));
     let f = match shape.spec.reduction {
         Reduction::Replace => return format!("value = {x};"),
         Reduction::Add => BinaryFn::Add,
@@ -249,7 +276,7 @@ fn combine(shape: &Shape<'_>, update: &str) -> String {
         Reduction::Max => BinaryFn::Max,
     };
     // What is there is an element of its type after each update.
-    let combined = tape::binary(f, "value", &x, dtype);
+    let combined = tape::binary(f, "value", x, dtype);
     let stored = tape::to_memory(dtype, &combined);
     let ctype = tape::c_type(dtype);
     format!(
@@ -295,41 +322,46 @@ fn looking(shape: &Shape<'_>, items: u64) -> String {
         );
     }
     body.push_str(&load(shape));
-    let _ = writeln!(body, "{}", combine(shape, "update"));
+    let _ = writeln!(body, "{}", combine(shape, &element(shape, "update")));
     if n > 1 {
         let _ = writeln!(
             body,
             "for ({unsigned} u = update + 1; u < {n}u; u++) {{\nif (target(u) != own) continue;\n{}\n}}",
-            combine(shape, "u")
+            combine(shape, &element(shape, "u"))
         );
     }
     body.push_str(&store(shape));
     body
 }
 
-/// The counters of the target `own`.
+/// One thread for each element of each update.
+fn by_atomics(shape: &Shape<'_>, items: u64, function: &str, ctype: &str) -> String {
+    let mut body = start(shape);
+    body.push_str(&elements(shape, items));
+    let out = shape.out();
+    let _ = writeln!(
+        body,
+        "{function}(({ctype}*)&a{out}[own + to], ({ctype}){});",
+        element(shape, "update")
+    );
+    body
+}
+
+/// The counter of the target `own`.
 fn counter(shape: &Shape<'_>) -> String {
-    let n = n_counters(shape);
     format!(
-        "unsigned* const counter = counters + (own - {}ll) / {}ll * {n};\n",
+        "unsigned* const counter = counters + (own - ({}ll)) / {}ll;\n",
         shape.low, shape.unit
     )
 }
 
-/// Marks the last update of each target, or the first one and their number.
+/// Marks the last update of each target.
 fn counting(shape: &Shape<'_>) -> String {
     let mut body = start(shape);
-    body.push_str(&super::item(shape.n_outer, shape.width));
+    body.push_str(&item(shape.n_outer, shape.width));
     body.push_str("const long long own = target(item);\nif (own == NOWHERE) return;\n");
     body.push_str(&counter(shape));
-    let _ = match shape.spec.reduction {
-        Reduction::Replace => writeln!(body, "atomicMax(counter, (unsigned)item + 1u);"),
-        _ => writeln!(
-            body,
-            "atomicMax(counter, {}u - (unsigned)item);\natomicAdd(counter + 1, 1u);",
-            shape.n_outer
-        ),
-    };
+    body.push_str("atomicMax(counter, (unsigned)item + 1u);\n");
     body
 }
 
@@ -338,38 +370,20 @@ fn applying(shape: &Shape<'_>, items: u64) -> String {
     let mut body = start(shape);
     body.push_str(&elements(shape, items));
     body.push_str(&counter(shape));
-    let n = shape.n_outer;
-    if shape.spec.reduction == Reduction::Replace {
-        let out = shape.out();
-        let _ = writeln!(
-            body,
-            "if (*counter == (unsigned)update + 1u) a{out}[own + to] = a0[source(update) + from];"
-        );
-        return body;
-    }
-    let _ = writeln!(body, "if (*counter != {n}u - (unsigned)update) return;");
-    body.push_str(&load(shape));
+    let out = shape.out();
     let _ = writeln!(
         body,
-        "{}\nunsigned left = counter[1] - 1;\n\
-         for ({} u = update + 1; left > 0; u++) {{\n\
-         if (target(u) != own) continue;\n{}\nleft -= 1;\n}}",
-        combine(shape, "update"),
-        shape.width.unsigned(),
-        combine(shape, "u")
+        "if (*counter == (unsigned)update + 1u) a{out}[own + to] = a0[source(update) + from];"
     );
-    body.push_str(&store(shape));
     body
 }
 
 /// Leaves the counters zero.
 fn clearing(shape: &Shape<'_>) -> String {
     let mut body = start(shape);
-    body.push_str(&super::item(shape.n_outer, shape.width));
+    body.push_str(&item(shape.n_outer, shape.width));
     body.push_str("const long long own = target(item);\nif (own == NOWHERE) return;\n");
     body.push_str(&counter(shape));
-    for n in 0..n_counters(shape) {
-        let _ = writeln!(body, "counter[{n}] = 0;");
-    }
+    body.push_str("*counter = 0;\n");
     body
 }

@@ -1,8 +1,8 @@
 //! Writes the sources of the best schedules of contractions, to be timed on a device.
 //!
 //! `contractions FOLDER SM SHAPES SCHEDULES PLAN...` takes of each plan the so many contractions that
-//! are predicted to take longest, and of each the so many schedules of the least predicted time, each with another
-//! tile. The folder gets a `.cu` file a schedule and `list.json`, which says how each is launched,
+//! are predicted to take longest, and of each the so many schedules of the least predicted time, first those with
+//! different tiles. The folder gets a `.cu` file a schedule and `list.json`, which says how each is launched,
 //! and the contractions of each plan as JSON, which may be given instead of the plan.
 //! Weights are taken as lying in the order that `weight_order` prefers.
 
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             let name = format!("{model}-{}", seen.len());
             let mut candidates = vec![];
-            for (n, (seconds, schedule)) in different(ranked(&spec, &target)?, schedules)
+            for (n, (seconds, schedule)) in different(&ranked(&spec, &target)?, schedules)
                 .into_iter()
                 .enumerate()
             {
@@ -168,18 +168,37 @@ fn flop(problem: &Problem) -> u64 {
     2 * depth * problem.domain().iter().product::<u64>()
 }
 
-/// The first schedules of a ranking, no two of them with the same tile but the first ones.
-fn different(all: Vec<(f64, Schedule)>, n: usize) -> Vec<(f64, Schedule)> {
+/// The first schedules of a ranking: first those of different tiles, then those that differ in more
+/// than in how many blocks share a sum.
+fn different(all: &[(f64, Schedule)], n: usize) -> Vec<(f64, Schedule)> {
     let tile = |s: &Schedule| match s {
-        Schedule::Tiled(t) => (t.rows, t.cols, t.thread_rows, t.thread_cols, t.slices > 1),
-        Schedule::Stream(t) => (t.warps, t.cols, t.split, 0, false),
-        Schedule::Direct => (0, 0, 0, 0, false),
+        Schedule::Tiled(t) => [
+            t.rows,
+            t.cols,
+            t.thread_rows,
+            t.thread_cols,
+            t.slices.min(2),
+        ],
+        Schedule::Stream(t) => [t.warps, t.cols, t.split, 0, 0],
+        Schedule::Direct => [0; 5],
+    };
+    let parts = |s: &Schedule| match s {
+        Schedule::Tiled(t) => (tile(s), t.slices, t.depth, t.stages, t.registers),
+        Schedule::Stream(_) | Schedule::Direct => (tile(s), 0, 0, 0, 0),
     };
     let mut picked: Vec<(f64, Schedule)> = vec![];
-    for (seconds, schedule) in all {
-        let is_new = picked.iter().all(|(_, s)| tile(s) != tile(&schedule));
-        if picked.len() < n && schedule != Schedule::Direct && is_new {
-            picked.push((seconds, schedule));
+    for by_tile in [true, false] {
+        for &(seconds, schedule) in all.iter().filter(|(_, s)| *s != Schedule::Direct) {
+            let is_new = picked.iter().all(|(_, s)| {
+                if by_tile {
+                    tile(s) != tile(&schedule)
+                } else {
+                    parts(s) != parts(&schedule)
+                }
+            });
+            if picked.len() < n && is_new {
+                picked.push((seconds, schedule));
+            }
         }
     }
     picked

@@ -3,7 +3,9 @@
 use crate::emulate::{Case, check_all};
 use crate::map::step;
 use dlirc_kernels::cuda::Target;
-use dlirc_kernels::cuda::contract::{Schedule, Stream, Tiled, generate_with};
+use dlirc_kernels::cuda::contract::{
+    Schedule, Stream, Tiled, choose, config_space, generate_with, predict, ranked, weight_order,
+};
 use plans::spec::{ContractSpec, Epilogue, KernelSpec, Operand, Problem, Window};
 use plans::tape::{BinaryFn, Reg, Scalar, TapeOp, UnaryFn};
 use plans::{DType, Tape};
@@ -533,4 +535,51 @@ fn what_is_chosen() {
         cases.push(Case::on(&target, format!("chosen {n}"), kernel, n as u64));
     }
     check_all(cases);
+}
+
+#[test]
+fn the_config_space_holds_what_is_chosen() {
+    let target = Target::of_arch(90).unwrap();
+    for spec in [
+        product(&[], [128, 96, 200], DType::F32),
+        product(&[], [1, 512, 300], DType::F32),
+    ] {
+        let space = config_space(&spec, &target).unwrap();
+        let ranked = ranked(&spec, &target).unwrap();
+        let chosen = choose(&spec, &target).unwrap();
+        assert!(space.contains(&chosen), "{chosen:?}");
+        assert_eq!(ranked[0].1, chosen);
+        for (seconds, schedule) in &ranked {
+            assert!(space.contains(schedule), "{schedule:?}");
+            assert_eq!(predict(&spec, &target, schedule).unwrap(), *seconds);
+        }
+        let code = generate_with(&spec, &target, &chosen).unwrap();
+        let read: Schedule = serde_json::from_str(&code.schedule).unwrap();
+        assert_eq!(read, chosen);
+    }
+}
+
+#[test]
+fn weights_lie_so_that_channels_are_neighbours() {
+    let order = |channels, is_transposed| {
+        let g = Geometry {
+            batch: 1,
+            groups: 1,
+            channels,
+            input: &[9, 9],
+            kernel: &[3, 3],
+            strides: &[1, 1],
+            dilations: &[1, 1],
+            pads: &[[1, 1], [1, 1]],
+        };
+        weight_order(&convolution(&g, true, is_transposed).problem)
+    };
+    assert_eq!(order([8, 5], false), Some(vec![0, 2, 3, 1]));
+    assert_eq!(order([3, 5], false), None);
+    assert_eq!(order([8, 4], true), Some(vec![2, 3, 0, 1]));
+    assert_eq!(order([8, 3], true), Some(vec![2, 3, 1, 0]));
+    assert_eq!(
+        weight_order(&product(&[], [1, 2, 3], DType::F32).problem),
+        None
+    );
 }

@@ -109,7 +109,8 @@ fn algebra_work(mut program: Program) -> [(&'static str, u64); 4] {
 #[test]
 fn chains_are_searched_and_fused_in_linear_work() {
     // Few of the last: the algebra finds much to do there.
-    let kinds: [(&str, usize, fn(usize) -> usize); 3] = [
+    type Kind = fn(usize) -> usize;
+    let kinds: [(&str, usize, Kind); 3] = [
         ("relus", 1_000, |_| 5),
         ("residuals", 2_000, |i| [2, 5, 3][i % 3]),
         ("all", 250, |i| (i * i + i / 3) % 6),

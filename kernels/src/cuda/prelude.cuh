@@ -248,7 +248,7 @@ DEVICE float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)))
 DEVICE double softplus(double x) { return fmax(x, 0.0) + log1p(exp(-fabs(x))); }
 
 // part: power_half
-// The power of 1/2, which is not quite the square root.
+// x to the 1/2, which is not quite its square root.
 DEVICE float power_half(float x) {
     return x == -__uint_as_float(0x7f800000u) ? -x : x == 0.0f ? 0.0f : sqrtf(x);
 }

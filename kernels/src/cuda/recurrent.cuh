@@ -11,7 +11,7 @@ DEVICE T* inputs_in(unsigned char* workspace) { return (T*)workspace; }
 // The state before even and odd steps, the state times the reset gate, the cell.
 DEVICE T* states_in(unsigned char* workspace) { return (T*)(workspace + INPUTS_BYTES); }
 
-extern "C" __global__ void __launch_bounds__(256) recurrent_inputs(PARAMETERS) {
+extern "C" __global__ void __launch_bounds__(256, 2) recurrent_inputs(PARAMETERS) {
     constexpr int BLOCK_M = 32, BLOCK_N = 32, BLOCK_K = 32, PITCH = 34;
     constexpr int M = TIME * BATCH;
     allow_next();

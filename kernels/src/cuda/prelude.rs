@@ -36,9 +36,11 @@ pub(super) fn before(code: &str) -> String {
     source
 }
 
-/// The words of some C.
+/// The words of some C, those of comment lines left out.
 fn words(code: &str) -> impl Iterator<Item = &str> {
-    code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
         .filter(|word| !word.is_empty())
 }
 

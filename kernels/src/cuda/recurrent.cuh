@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) recurrent_inputs(PARAMETERS
         }
         __syncthreads();
         if (first_k + BLOCK_K < INPUT) fetch(first_k + BLOCK_K);
-#pragma unroll
+#pragma unroll 8
         for (int k = 0; k < BLOCK_K; k++) {
             const T x[2] = {xs[k * PITCH + row * 2], xs[k * PITCH + row * 2 + 1]};
             const T w[2] = {ws[k * PITCH + column * 2], ws[k * PITCH + column * 2 + 1]};

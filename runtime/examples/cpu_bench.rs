@@ -194,7 +194,7 @@ fn matrix_products(bench: &Bench) {
         let (a, b) = (floats(m * k), floats(k * n));
         let mut c = vec![0.0_f32; m * n];
         // SAFETY: `b` holds k * n floats.
-        let gemm = unsafe { Gemm::new(Level::detect(), k, n, b.as_ptr(), n as isize, 1, 1) };
+        let gemm = unsafe { Gemm::new(Level::detect(), k, n, b.as_ptr(), n as isize, 1) };
         drop(b);
         let (mut memory, shift) = scratch(gemm.scratch_bytes(m, 2, false));
         bench.report(name, 2 * m * k * n, |pool| {

@@ -97,7 +97,7 @@ impl Conv {
                 column: k as isize,
             };
             // SAFETY: the caller's promise.
-            let b = unsafe { PackedB::new(level, 1, k, c_out, weights, strides, 1) };
+            let b = unsafe { PackedB::new(level, 1, k, c_out, weights, strides) };
             let (read, strides) = if shape.is_padded() {
                 (Input::PaddedPlanes(input), prepare::padded_strides(&shape))
             } else {
@@ -141,7 +141,7 @@ impl Conv {
                     // SAFETY: the caller's promise; group `g` has `c_out` filters.
                     unsafe {
                         let from = weights.add(g * c_out * c_in * n_taps);
-                        PackedB::new(level, n_taps, c_in, c_out, from, strides, 1)
+                        PackedB::new(level, n_taps, c_in, c_out, from, strides)
                     }
                 })
                 .collect();

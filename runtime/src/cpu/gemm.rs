@@ -27,8 +27,7 @@ pub struct Gemm {
 }
 
 impl Gemm {
-    /// Packs B: element (k, n) is `b[k * row_stride + n * column_stride]`; by up to `n_threads`
-    /// threads if it is large.
+    /// Packs B: element (k, n) is `b[k * row_stride + n * column_stride]`.
     ///
     /// # Safety
     /// `b` must be valid for all these elements.
@@ -39,7 +38,6 @@ impl Gemm {
         b: *const f32,
         row_stride: isize,
         column_stride: isize,
-        n_threads: usize,
     ) -> Self {
         let strides = Strides {
             segment: 0,
@@ -47,7 +45,7 @@ impl Gemm {
             column: column_stride,
         };
         // SAFETY: the caller's promise.
-        let b = unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides, n_threads) };
+        let b = unsafe { PackedB::new(level.or_lower(), 1, k, n, b, strides) };
         Gemm { b }
     }
 

@@ -201,10 +201,10 @@ impl Recurrent {
                     Cell {
                         is_reverse: shape.direction == Direction::Reverse || d == 1,
                         functions: shape.functions[d],
-                        input: Gemm::new(level, i, n, w, 1, i as isize, 1),
-                        state: Gemm::new(level, h, n_state, r, 1, h as isize, 1),
+                        input: Gemm::new(level, i, n, w, 1, i as isize),
+                        state: Gemm::new(level, h, n_state, r, 1, h as isize),
                         hidden: reset_first
-                            .then(|| Gemm::new(level, h, h, r.add(2 * h * h), 1, h as isize, 1)),
+                            .then(|| Gemm::new(level, h, h, r.add(2 * h * h), 1, h as isize)),
                         bias,
                         hidden_bias,
                         peepholes,

@@ -104,7 +104,7 @@ impl ConvTranspose {
                     };
                     // SAFETY: `chosen` holds all elements.
                     unsafe {
-                        PackedB::new(level, taps.len(), c_in, c_out, chosen.as_ptr(), strides, 1)
+                        PackedB::new(level, taps.len(), c_in, c_out, chosen.as_ptr(), strides)
                     }
                 })
                 .collect();

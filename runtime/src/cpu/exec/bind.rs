@@ -70,7 +70,7 @@ impl Binder {
         Self {
             level,
             n_threads,
-            packs: Packs::new(n_threads),
+            packs: Packs::default(),
         }
     }
 
@@ -133,8 +133,8 @@ fn depthwise(spec: &WindowSpec) -> Option<ContractSpec> {
 type Source = (WeightIndex, usize, isize);
 
 /// Packed weights: each once for every layout that is asked for.
+#[derive(Default)]
 pub(crate) struct Packs {
-    n_threads: usize,
     gemms: Store<GemmKey, Gemm>,
     convs: Store<ConvKey, Conv>,
     transposed: Store<ConvKey, ConvTranspose>,
@@ -175,16 +175,6 @@ struct ConvKey {
 }
 
 impl Packs {
-    /// Nothing is packed yet; `n_threads` threads may pack a large matrix together.
-    fn new(n_threads: usize) -> Self {
-        Self {
-            n_threads,
-            gemms: Store::default(),
-            convs: Store::default(),
-            transposed: Store::default(),
-        }
-    }
-
     /// The matrix of `[k, n]` elements at `strides`, `start` elements after the argument's first;
     /// `None` if it is out of proportion to the weight.
     pub(super) fn gemm(
@@ -203,7 +193,7 @@ impl Packs {
             // SAFETY: the matrix is part of the operand, whose reach a valid plan's weight holds.
             Some(unsafe {
                 let b = weight.floats().offset(start);
-                Gemm::new(level, k, n, b, strides[0], strides[1], self.n_threads)
+                Gemm::new(level, k, n, b, strides[0], strides[1])
             })
         })
     }

@@ -1,6 +1,5 @@
 //! The right operand of a product, laid out in the order in which tiles read it.
 
-use super::drive::Address;
 use super::kernel;
 use crate::cpu::level::Level;
 use crate::memory::AlignedBytes;
@@ -183,10 +182,6 @@ pub(crate) unsafe fn pack_panel(
     }
 }
 
-/// Floats from which a matrix is packed by several threads: new memory of that size costs more than
-/// a thread does.
-const LARGE_FLOATS: usize = 4 << 20;
-
 /// A constant right operand in panels.
 #[derive(Debug)]
 pub struct PackedB {
@@ -195,7 +190,7 @@ pub struct PackedB {
 }
 
 impl PackedB {
-    /// Packs a matrix of `[n_segments * depth, n]`, by up to `n_threads` threads if it is large.
+    /// Packs a matrix of `[n_segments * depth, n]`.
     ///
     /// # Safety
     /// As for [`pack_panel`].
@@ -206,38 +201,17 @@ impl PackedB {
         n: usize,
         from: *const f32,
         strides: Strides,
-        n_threads: usize,
     ) -> Self {
         let panels = Panels::new(level, n_segments * depth, n);
         let mut data = Floats::zeros(panels.n_floats());
-        let n_parts = match panels.n_floats() {
-            LARGE_FLOATS.. => n_threads.clamp(1, panels.count.max(1)),
-            _ => 1,
-        };
-        let (source, target) = (
-            Address(from.cast_mut().cast()),
-            Address(data.as_mut_ptr().cast()),
-        );
-        let pack = &|part: usize| {
-            for p in panels.count * part / n_parts..panels.count * (part + 1) / n_parts {
-                let panel = panels.get(p);
-                // SAFETY: `data` has room for every panel at its offset, and each panel is in one
-                // part; `from` as promised.
-                unsafe {
-                    let to = target.at(0).cast::<f32>().add(panel.offset);
-                    pack_panel(panel, n_segments, depth, source.at(0).cast(), strides, to);
-                }
+        for p in 0..panels.count {
+            let panel = panels.get(p);
+            // SAFETY: `data` has room for every panel at its offset; `from` as promised.
+            unsafe {
+                let to = data.as_mut_ptr().add(panel.offset);
+                pack_panel(panel, n_segments, depth, from, strides, to);
             }
-        };
-        std::thread::scope(|scope| {
-            for part in 1..n_parts {
-                let spawned = std::thread::Builder::new().spawn_scoped(scope, move || pack(part));
-                if spawned.is_err() {
-                    pack(part);
-                }
-            }
-            pack(0);
-        });
+        }
         PackedB { panels, data }
     }
 

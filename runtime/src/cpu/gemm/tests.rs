@@ -60,7 +60,7 @@ fn products_agree_with_double_precision_and_do_not_depend_on_threads() {
                 (&a, k as isize, 1)
             };
             // SAFETY: `b` holds k * n floats.
-            let gemm = unsafe { Gemm::new(level, k, n, b.as_ptr(), b_row, b_column, 1) };
+            let gemm = unsafe { Gemm::new(level, k, n, b.as_ptr(), b_row, b_column) };
             let mut first: Option<Vec<f32>> = None;
             for threads in 1..=3 {
                 let pool = Pool::new(threads).unwrap();
@@ -165,7 +165,7 @@ fn epilogues_follow_their_formula() {
                 // The exact form and the approximation of GELU differ by less than this.
                 let tolerance = if f == Activation::Gelu { 1e-3 } else { 2e-4 };
                 // SAFETY: `b` holds k * n floats.
-                let gemm = unsafe { Gemm::new(level, k, n, b.as_ptr(), n as isize, 1, 1) };
+                let gemm = unsafe { Gemm::new(level, k, n, b.as_ptr(), n as isize, 1) };
                 let pool = Pool::new(2).unwrap();
                 let mut c = residual.clone();
                 let in_place = !columns_first && !last && rng.one_in(2);
@@ -226,7 +226,7 @@ fn relu_keeps_nan_and_bounds_infinity() {
         let b = [1.0_f32; 20];
         // SAFETY: B is one row of 20, A a column of four.
         let c = unsafe {
-            let gemm = Gemm::new(level, 1, 20, b.as_ptr(), 20, 1, 1);
+            let gemm = Gemm::new(level, 1, 20, b.as_ptr(), 20, 1);
             let mut c = vec![0.0; 80];
             let mut s = scratch(gemm.scratch_bytes(4, 1, false));
             let e = Epilogue {
@@ -320,21 +320,4 @@ fn batches_of_strided_matrices_agree_with_double_precision() {
             }
         }
     }
-}
-
-#[test]
-fn threads_pack_a_large_matrix_as_one_does() {
-    let (k, n) = (1030, 4099);
-    let b = Rng::new(5).floats(k * n);
-    let packed = |n_threads: usize| {
-        // SAFETY: B has k rows of n floats; columns of the product are rows of B here.
-        let gemm =
-            unsafe { Gemm::new(Level::detect(), n, k, b.as_ptr(), 1, n as isize, n_threads) };
-        // SAFETY: the packed floats are as many as their bytes say, and live as long as `gemm`.
-        unsafe { std::slice::from_raw_parts(gemm.b.as_ptr(), gemm.n_weight_bytes() / 4) }.to_vec()
-    };
-    assert!(k * n >= 4 << 20);
-    let one = packed(1);
-    assert!(one.iter().any(|&v| v != 0.0));
-    assert!(packed(3) == one);
 }

@@ -1,8 +1,8 @@
 //! `dlirc bench`: how fast a plan's models are, beside ONNX Runtime if asked.
 
 use crate::beside::{self, Effort, Turns};
-use crate::cli::models::{Machine, chosen, sources};
-use crate::cli::table::table;
+use crate::cli::models::{Machine, chosen, load, sources};
+use crate::cli::table::{mib, table};
 use crate::inputs;
 use crate::limits::Limits;
 use crate::measure::{Times, geometric_mean};
@@ -27,7 +27,8 @@ Examples:
   dlirc bench both.dlplan --threads 2
   dlirc bench resnet50.dlplan --against resnet50.onnx --threads 2 --repeat 50
   dlirc bench both.dlplan --steps 10
-  dlirc bench resnet50.dlplan --device cuda:0 --kernels 10 --json")]
+  dlirc bench resnet50.dlplan --device cuda:0 --kernels 10 --json
+  dlirc bench resnet50.dlplan --start 5")]
 pub(super) struct Bench {
     /// The plan.
     plan: PathBuf,
@@ -48,6 +49,10 @@ pub(super) struct Bench {
     /// Also list the N kernels of each model that take longest, all their steps together.
     #[arg(long, value_name = "N", default_value_t = 0)]
     kernels: usize,
+    /// Also time N times how long it takes from the file to the first result of the first model, beside
+    /// the plan as it is bound, so that a GPU's context is there.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    start: usize,
     /// What the GPU's memory can do, to compare with; known for some GPUs.
     #[arg(long, value_name = "GB/S", requires = "peak")]
     bandwidth: Option<f64>,
@@ -68,7 +73,27 @@ struct Report {
     /// The GPU, if one runs the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<StartReport>,
     models: Vec<ModelReport>,
+}
+
+/// From the file to the first result of a model; medians.
+#[derive(Serialize)]
+struct StartReport {
+    model: String,
+    runs: usize,
+    /// The file mapped, every checksum compared, the plan validated.
+    load_ms: f64,
+    /// Weights packed or uploaded, device code loaded.
+    bind_ms: f64,
+    /// Memory for tensors, graphs built.
+    session_ms: f64,
+    /// The first run, inputs and outputs on the host.
+    run_ms: f64,
+    total_ms: f64,
+    /// Of all weights of the plan.
+    weight_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -161,9 +186,14 @@ impl Bench {
             reports.push(self.measure(&mut session, peer, index, limits)?);
         }
         bar.finish();
+        let start = match self.start {
+            0 => None,
+            n => self.time_start(n, models[0].0)?,
+        };
         let report = Report {
             threads: engine.n_threads(),
             gpu,
+            start,
             models: reports,
         };
         if self.json {
@@ -174,6 +204,43 @@ impl Bench {
             data(text(&report).as_bytes())?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// `n` times from the file to the first result of a model.
+    fn time_start(&self, n: usize, index: ModelIndex) -> Result<Option<StartReport>, Diagnostic> {
+        let mut phases: [Vec<Duration>; 5] = Default::default();
+        let (mut name, mut weight_bytes) = (String::new(), 0);
+        for _ in 0..n {
+            let started = Instant::now();
+            let loaded = load(&self.plan)?;
+            let was_loaded = Instant::now();
+            let engine = self.machine.bind(loaded)?;
+            let was_bound = Instant::now();
+            let mut session = engine.session()?;
+            let had_session = Instant::now();
+            session.run(index)?;
+            let ended = Instant::now();
+            let marks = [started, was_loaded, was_bound, had_session, ended];
+            for (phase, pair) in phases.iter_mut().zip(marks.windows(2)) {
+                phase.push(pair[1] - pair[0]);
+            }
+            phases[4].push(ended - started);
+            let plan = engine.plan();
+            name.clone_from(&plan.models[index.index()].name);
+            weight_bytes = plan.weights.iter().map(|w| w.bytes).sum();
+        }
+        let [load, bind, session, run, total] = phases.map(|runs| Times::of(&runs));
+        let median = |times: Option<Times>| times.map(|t| t.median_ms);
+        Ok(median(total).map(|total_ms| StartReport {
+            model: name,
+            runs: n,
+            load_ms: median(load).unwrap_or_default(),
+            bind_ms: median(bind).unwrap_or_default(),
+            session_ms: median(session).unwrap_or_default(),
+            run_ms: median(run).unwrap_or_default(),
+            total_ms,
+            weight_bytes,
+        }))
     }
 
     /// What the GPU can do: as given, or as known.
@@ -380,6 +447,18 @@ fn text(report: &Report) -> String {
         text += &format!("geometric mean of the speeds: {mean:.3}x\n");
     }
     text += &format!("{} threads\n", report.threads);
+    if let Some(start) = &report.start {
+        text += &format!(
+            "from the file to the first result of {}: {:.1} ms (load {:.1}, bind {:.1}, session {:.1}, run {:.1}; {} of weights)\n",
+            start.model,
+            start.total_ms,
+            start.load_ms,
+            start.bind_ms,
+            start.session_ms,
+            start.run_ms,
+            mib(start.weight_bytes)
+        );
+    }
     let percent = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| format!("{:.1} %", 100.0 * v));
     let rows = report.models.iter().filter_map(|m| {
         let gpu = m.on_gpu.as_ref()?;

@@ -37,7 +37,11 @@ fn device(text: &str) -> Result<RunOn, String> {
 impl Machine {
     /// The plan at `path`, ready to be run.
     pub(super) fn engine(&self, path: &Path) -> Result<Arc<Engine>, Diagnostic> {
-        let loaded = load(path)?;
+        self.bind(load(path)?)
+    }
+
+    /// A plan, ready to be run.
+    pub(super) fn bind(&self, loaded: Loaded) -> Result<Arc<Engine>, Diagnostic> {
         let options = Options {
             threads: self.threads,
             device: self.device,

@@ -48,6 +48,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Plan, String> {
         codes: reader.list("codes")?,
         steps: reader.list("steps")?,
         blocks: reader.list("blocks")?,
+        co_run: reader.list("pairs of blocks")?,
+        deploy: reader.value("the deployment")?,
         warnings: reader.list("warnings")?,
     };
     if !reader.rest.is_empty() {

@@ -37,6 +37,7 @@
 //!
 //! The same plan, weights and images always give the same bytes.
 
+mod checksum;
 mod meta;
 mod read;
 #[cfg(feature = "write")]

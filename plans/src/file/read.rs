@@ -1,5 +1,6 @@
 //! Reading plan files.
 
+use super::checksum::crc32;
 use super::meta;
 use super::table::{
     ENTRY_LEN, HEADER_LEN, MAGIC, MAJOR, MAX_SECTIONS, MINOR, Section, SectionKind, u16_at, u32_at,
@@ -162,7 +163,7 @@ fn read_checking(
     let sections = sections(bytes)?;
     for section in &sections {
         let contents = &bytes[range(section)];
-        if is_checked(section.kind) && crc32fast::hash(contents) != section.crc {
+        if is_checked(section.kind) && crc32(contents) != section.crc {
             let what = match section.kind {
                 SectionKind::Meta => "the plan".to_owned(),
                 SectionKind::Weights => "the weights".to_owned(),

@@ -1,7 +1,7 @@
 //! Every check, and one line that counts the tests.
 
 use crate::python::wheels;
-use crate::{Failed, cargo, root, run};
+use crate::{Failed, cargo, root, run, target};
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -40,9 +40,15 @@ pub fn test() -> Result<(), Failed> {
         "-D",
         "warnings",
     ]))?;
-    if has("deny") {
-        run(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
-    }
+    let mut deny = deny()?;
+    run(deny.args([
+        "--log-level",
+        "error",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))?;
     let mut counts = Counts::default();
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
@@ -59,14 +65,27 @@ pub fn test() -> Result<(), Failed> {
     outcome
 }
 
-/// Whether cargo has a subcommand called `name`.
-fn has(name: &str) -> bool {
-    let mut probe = cargo();
-    probe
-        .args([name, "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    probe.status().is_ok_and(|s| s.success())
+/// cargo-deny, which reads deny.toml; built below target/ unless it is there.
+fn deny() -> Result<Command, Failed> {
+    const VERSION: &str = "0.20.2";
+    let folder = target().join("tools");
+    let program = folder.join("bin").join("cargo-deny");
+    if !program.exists() {
+        eprintln!("Building cargo-deny {VERSION} below {}", folder.display());
+        let mut install = cargo();
+        install.args([
+            "install",
+            "cargo-deny",
+            "--version",
+            VERSION,
+            "--locked",
+            "--quiet",
+        ]);
+        run(install.arg("--root").arg(&folder))?;
+    }
+    let mut deny = Command::new(program);
+    deny.env("CARGO", cargo().get_program());
+    Ok(deny)
 }
 
 /// Runs `command`, shows its output, and adds up the result lines of the test harness and the

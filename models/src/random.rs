@@ -48,6 +48,11 @@ impl Stream {
         })
     }
 
+    /// An exponential number with mean 1, above 0 and below 38.
+    pub fn exponential(self, position: u64) -> f64 {
+        -ln(((self.bits(position) >> 11) as f64 + 0.5) / (1u64 << 53) as f64)
+    }
+
     /// Writes the normal numbers from `position`, which is even, into `out`, each as `f` makes it.
     pub fn fill_normal<T>(self, position: u64, out: &mut [T], f: impl Fn(f64) -> T) {
         debug_assert!(position.is_multiple_of(2), "pairs share their bits");
@@ -112,6 +117,19 @@ fn ln(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exponential_numbers_have_their_moments() {
+        let stream = Stream::new("gaps", 7);
+        let n = 200_000;
+        let all: Vec<f64> = (0..n).map(|i| stream.exponential(i)).collect();
+        let moment = |p: i32| all.iter().map(|x| x.powi(p)).sum::<f64>() / n as f64;
+        // The p-th moment is p!.
+        for (p, expected) in [(1, 1.0), (2, 2.0), (3, 6.0)] {
+            assert!((moment(p) / expected - 1.0).abs() < 0.03, "moment {p}");
+        }
+        assert!(all.iter().all(|&x| x > 0.0 && x < 38.0));
+    }
 
     #[test]
     fn logarithms_are_right() {

@@ -5,6 +5,7 @@
 //! name. Hashes are hexadecimal text.
 
 use crate::code::{Code, ImageKind};
+pub use crate::deploy_json::{CoRunJson, DeployJson, PlacedJson, RoundJson, ServiceJson};
 use crate::flow::{End, flows};
 use crate::occupancy::occupancy;
 use crate::plan::{ArenaKind, Place, Port};
@@ -51,6 +52,12 @@ pub struct PlanJson {
     pub steps: Vec<StepJson>,
     /// Units of preemption.
     pub blocks: Vec<BlockJson>,
+    /// Blocks that were measured together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub co_run: Vec<CoRunJson>,
+    /// What is asked of the models together, and rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<DeployJson>,
     /// Which step computes what another one reads.
     pub flows: Vec<FlowJson>,
     /// The steps of each class in numbers.
@@ -294,6 +301,10 @@ pub struct BlockJson {
     pub predicted_ns: u64,
     /// Measured nanoseconds.
     pub measured_ns: Option<u64>,
+    /// The share of multiprocessors that it needs, in 1/1000; 0 in both shares: not known.
+    pub demand_compute: u16,
+    /// The share of bandwidth, in 1/1000.
+    pub demand_memory: u16,
 }
 
 /// Data that goes from one end to another.
@@ -476,8 +487,12 @@ impl PlanJson {
                     n_steps: b.n_steps,
                     predicted_ns: b.predicted_ns,
                     measured_ns: b.measured_ns,
+                    demand_compute: b.demand.compute,
+                    demand_memory: b.demand.memory,
                 })
                 .collect(),
+            co_run: crate::deploy_json::co_run(plan),
+            deploy: plan.deploy.as_ref().map(crate::deploy_json::deploy),
             flows: flows(plan)
                 .into_iter()
                 .map(|f| FlowJson {

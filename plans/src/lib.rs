@@ -4,8 +4,13 @@
 //! kernels as specs ([`spec`]), and steps that apply kernels to buffers and weights. It knows
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
+pub mod co_run;
 pub mod code;
 mod code_lines;
+pub mod deploy;
+#[cfg(feature = "json")]
+mod deploy_json;
+mod deploy_lines;
 mod describe;
 pub mod dot;
 pub mod dtype;
@@ -24,6 +29,7 @@ pub mod text;
 pub mod validate;
 
 pub use code::*;
+pub use deploy::*;
 pub use dtype::DType;
 pub use plan::*;
 pub use spec::KernelSpec;

@@ -2,6 +2,7 @@
 
 use crate::DType;
 use crate::code::{Code, Image, StepCode};
+use crate::deploy::{CoRun, Demand, Deploy};
 use crate::spec::KernelSpec;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,11 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Consecutive steps of one model: the units of preemption.
     pub blocks: Vec<Block>,
+    /// Blocks that were measured together, in order of [`CoRun::blocks`]; of others,
+    /// [`co_run`](crate::co_run) says how they slow one another down.
+    pub co_run: Vec<CoRun>,
+    /// What is asked of the models together, and their rounds.
+    pub deploy: Option<Deploy>,
     /// What was decided and should not stay silent, such as a step placed elsewhere than asked.
     pub warnings: Vec<String>,
 }
@@ -292,4 +298,19 @@ pub struct Block {
     pub predicted_ns: u64,
     /// The time that was measured, in nanoseconds.
     pub measured_ns: Option<u64>,
+    /// What it needs of its device.
+    pub demand: Demand,
+}
+
+impl Block {
+    /// Its time alone: measured, or else predicted, in nanoseconds; 0 if nothing is known.
+    pub fn ns(&self) -> u64 {
+        self.measured_ns.unwrap_or(self.predicted_ns)
+    }
+
+    /// The positions of its steps in [`Plan::steps`].
+    pub fn steps(&self) -> std::ops::Range<usize> {
+        let first = self.first_step.index();
+        first..first + self.n_steps as usize
+    }
 }

@@ -38,6 +38,7 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     for i in 0..plan.models.len() {
         model(plan, i, out)?;
     }
+    crate::deploy_lines::write(plan, out)?;
     if !plan.kernels.is_empty() {
         writeln!(out, "\nkernels")?;
     }
@@ -178,10 +179,15 @@ fn model(plan: &Plan, index: usize, out: &mut String) -> fmt::Result {
         if let Some(&b) = blocks.get(&i) {
             let block = &plan.blocks[b];
             write!(out, "  block {b}, predicted {} ns", block.predicted_ns)?;
-            match block.measured_ns {
-                Some(measured) => writeln!(out, ", measured {measured} ns")?,
-                None => writeln!(out)?,
+            if let Some(measured) = block.measured_ns {
+                write!(out, ", measured {measured} ns")?;
             }
+            if block.demand.is_known() {
+                let needs = [block.demand.compute, block.demand.memory];
+                let [compute, memory] = needs.map(crate::deploy_lines::thousandths);
+                write!(out, ", needs {compute} compute, {memory} memory")?;
+            }
+            writeln!(out)?;
         }
         writeln!(out, "    {}", step_line(plan, i, step))?;
     }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use ir::{Graph, Program, WeightId};
 use plans::{
     Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
-    Device, Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port, RunSize,
-    Step, StepCode, StepIndex, Weight, WeightIndex,
+    Demand, Device, Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port,
+    RunSize, Step, StepCode, StepIndex, Weight, WeightIndex,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -186,6 +186,8 @@ fn empty_plan(options: &LowerOptions) -> Plan {
         codes: vec![],
         steps: vec![],
         blocks: vec![],
+        co_run: vec![],
+        deploy: None,
         warnings: vec![],
     }
 }
@@ -381,6 +383,7 @@ impl Builder<'_> {
                 n_steps: steps.len() as u32,
                 predicted_ns: 0,
                 measured_ns: None,
+                demand: Demand::UNKNOWN,
             });
             first += steps.len() as u32;
         }

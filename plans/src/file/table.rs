@@ -65,7 +65,7 @@ impl SectionKind {
     /// The version of the contents that this crate knows.
     pub(super) fn known_version(self) -> Option<u16> {
         match self {
-            SectionKind::Meta => Some(3),
+            SectionKind::Meta => Some(4),
             SectionKind::Weights | SectionKind::Images => Some(1),
             SectionKind::Unknown(_) => None,
         }

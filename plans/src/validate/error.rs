@@ -118,6 +118,11 @@ pub enum PlanPlace {
     Image(ImageIndex),
     Code(CodeIndex),
     Block(BlockIndex),
+    CoRun(usize),
+    Service(usize),
+    Round(usize),
+    /// A round, and the position in it.
+    Placed(usize, usize),
 }
 
 impl fmt::Display for PlanPlace {
@@ -138,6 +143,10 @@ impl fmt::Display for PlanPlace {
             PlanPlace::Image(i) => write!(f, "image {}", i.0),
             PlanPlace::Code(i) => write!(f, "code {}", i.0),
             PlanPlace::Block(i) => write!(f, "block {}", i.0),
+            PlanPlace::CoRun(i) => write!(f, "pair of blocks {i}"),
+            PlanPlace::Service(i) => write!(f, "service {i}"),
+            PlanPlace::Round(r) => write!(f, "round {r}"),
+            PlanPlace::Placed(r, p) => write!(f, "round {r}, position {p}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod code;
 mod coverage;
+mod deploy;
 mod error;
 mod memory;
 mod order;
@@ -31,6 +32,8 @@ use std::ops::Deref;
 ///   and counters of its own where it needs them;
 /// - steps are of arguments in the memory of their device, but for copies between two, and blocks of
 ///   steps on one device;
+/// - a round runs all blocks of a model once and in order, and models that share an arena one after
+///   the other; predicted times agree with that order;
 /// - whatever a step reads was written in the same run, or is an input or a weight, and outputs
 ///   are whole when the steps are done, sizes that a run decides among them.
 #[derive(Clone, PartialEq, Debug)]

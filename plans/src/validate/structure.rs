@@ -23,6 +23,7 @@ pub(super) fn check(plan: &Plan, lengths: Lengths, report: &mut Report) {
         plan.codes.len(),
         plan.steps.len(),
         plan.blocks.len(),
+        plan.co_run.len(),
     ];
     if lists.iter().any(|&n| u32::try_from(n).is_err()) {
         report.add(Code::Size, At::Plan, "a list has 2^32 entries or more");
@@ -47,6 +48,7 @@ pub(super) fn check(plan: &Plan, lengths: Lengths, report: &mut Report) {
     steps(plan, report);
     super::code::lists(plan, lengths.images, report);
     blocks(plan, report);
+    super::deploy::lists(plan, report);
 }
 
 /// The bytes that a row-major tensor takes.

@@ -34,15 +34,16 @@ fn the_encoding_stays_as_it_is() {
         .iter()
         .find(|s| s.kind == SectionKind::Meta)
         .unwrap();
-    assert_eq!((meta.version, meta.crc), (3, ENCODING), "{:#x}", meta.crc);
+    assert_eq!((meta.version, meta.crc), (4, ENCODING), "{:#x}", meta.crc);
 }
 
-const ENCODING: u32 = 0x6366_f9e2;
+const ENCODING: u32 = 0x003b_e233;
 
 #[test]
 fn a_file_is_read_as_it_was_written() {
     for sample in [
         samples::pair(),
+        samples::deployed(),
         zoo::zoo(),
         samples::chain(50, 10),
         samples::device(),

@@ -4,6 +4,7 @@
 
 extern crate dlirc_plans as plans;
 
+mod deploy;
 mod device_code;
 mod file;
 mod forms;

@@ -44,6 +44,7 @@ fn json_form() {
     for (name, sample) in [
         ("pair.json", samples::pair()),
         ("device.json", samples::device()),
+        ("deployed.json", samples::deployed()),
     ] {
         let text = json::json(&valid(sample));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();

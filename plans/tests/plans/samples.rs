@@ -3,10 +3,10 @@
 use plans::spec::*;
 use plans::tape::{BinaryFn, Reg, Scalar, Tape, TapeOp, TapeStep, UnaryFn};
 use plans::{
-    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
-    DType, Device, Fingerprint, Image, ImageIndex, ImageKind, KernelIndex, KernelSpec, Launch,
-    Model, ModelIndex, Place, Plan, Port, Resources, Step, StepCode, StepIndex, Weight,
-    WeightIndex,
+    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, BlockIndex, Bound, Buffer, BufferIndex,
+    CoRun, Code, CodeIndex, DType, Demand, Deploy, Device, Fingerprint, Image, ImageIndex,
+    ImageKind, KernelIndex, KernelSpec, Launch, Model, ModelIndex, Place, Placed, Plan, Port,
+    Resources, Round, Service, Step, StepCode, StepIndex, Weight, WeightIndex,
 };
 
 /// Row-major strides.
@@ -78,6 +78,8 @@ fn empty_plan() -> Plan {
         codes: vec![],
         steps: vec![],
         blocks: vec![],
+        co_run: vec![],
+        deploy: None,
         warnings: vec![],
     }
 }
@@ -257,6 +259,7 @@ impl Sample {
                 n_steps,
                 predicted_ns: u64::from(n_steps) * 1500,
                 measured_ns: (i == 0).then_some(1234),
+                demand: Demand::UNKNOWN,
             });
             first += n_steps;
         }
@@ -581,6 +584,96 @@ pub(crate) fn mlp() -> Sample {
     let io = s.arena(ArenaKind::Io, &[0]);
     let scratch = s.arena(ArenaKind::Scratch, &[0]);
     add_mlp(&mut s, io, scratch);
+    s
+}
+
+/// Three models as a service: two that may overlap, and one that shares memory with the second.
+pub(crate) fn deployed() -> Sample {
+    let mut s = Sample::new();
+    for models in [vec![0], vec![1, 2]] {
+        s.arena(ArenaKind::Io, &models);
+        s.arena(ArenaKind::Scratch, &models);
+    }
+    for (arenas, name) in [([0, 1], "first"), ([2, 3], "second"), ([2, 3], "third")] {
+        add_mlp(&mut s, ArenaIndex(arenas[0]), ArenaIndex(arenas[1]));
+        if let Some(model) = s.plan.models.last_mut() {
+            model.name = name.into();
+        }
+    }
+    for (i, block) in s.plan.blocks.iter_mut().enumerate() {
+        block.demand = [
+            Demand {
+                compute: 700,
+                memory: 100,
+            },
+            Demand {
+                compute: 200,
+                memory: 950,
+            },
+            Demand {
+                compute: 500,
+                memory: 500,
+            },
+            Demand {
+                compute: 900,
+                memory: 20,
+            },
+            Demand {
+                compute: 1000,
+                memory: 300,
+            },
+            Demand::UNKNOWN,
+        ][i];
+        block.predicted_ns = [3000, 1000, 2000, 4000, 500, 700][i];
+        block.measured_ns = (i == 3).then_some(3800);
+    }
+    s.plan.co_run = vec![CoRun {
+        blocks: [BlockIndex(0), BlockIndex(3)],
+        slowdown: [1500, 1250],
+    }];
+    let placed = |block, lane, after: &[u32], start_ns, end_ns| Placed {
+        block: BlockIndex(block),
+        lane,
+        after: after.to_vec(),
+        start_ns,
+        end_ns,
+    };
+    let service = |model, rate_mhz, deadline_ns, priority, bound| Service {
+        model: ModelIndex(model),
+        rate_mhz,
+        deadline_ns,
+        priority,
+        bound,
+    };
+    let bound = Bound {
+        wait_ns: 4000,
+        response_ns: 9500,
+    };
+    s.plan.deploy = Some(Deploy {
+        policy: "interleave".into(),
+        services: vec![
+            service(0, 120_500, Some(20_000), 2, Some(bound)),
+            service(1, 90_000, None, 0, Some(bound)),
+            service(2, 0, None, 0, None),
+        ],
+        rounds: vec![
+            Round {
+                placed: vec![
+                    placed(2, 0, &[], 0, 2400),
+                    placed(0, 1, &[], 0, 3600),
+                    placed(3, 0, &[], 2400, 6400),
+                    placed(4, 1, &[2], 6400, 6900),
+                    placed(1, 0, &[1], 6400, 7600),
+                    placed(5, 1, &[], 6900, 7700),
+                ],
+                makespan_ns: 7700,
+            },
+            Round {
+                placed: vec![placed(2, 0, &[], 0, 2000), placed(3, 0, &[], 2000, 5800)],
+                makespan_ns: 5800,
+            },
+        ],
+    });
     s
 }
 

@@ -47,6 +47,7 @@ fn samples_are_valid() {
         zoo::zoo(),
         samples::chain(5, 64),
         samples::device(),
+        samples::deployed(),
     ] {
         assert_eq!(errors(sample.plan), []);
     }

@@ -5,7 +5,7 @@ use plans::spec::{KernelSpec, MapInput, MapSpec, Operand, TransferSpec};
 use plans::tape::{BinaryFn, Reg, TapeOp, TapeStep};
 use plans::{
     Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
-    DType, Device, Fingerprint, Image, ImageIndex, ImageKind, KernelIndex, Launch, Model,
+    DType, Demand, Device, Fingerprint, Image, ImageIndex, ImageKind, KernelIndex, Launch, Model,
     ModelIndex, Place, Plan, Port, RunSize, Step, StepCode, StepIndex, Tape, Weight, WeightIndex,
 };
 use std::sync::Arc;
@@ -95,6 +95,8 @@ impl Builder {
                 codes: vec![],
                 steps: vec![],
                 blocks: vec![],
+                co_run: vec![],
+                deploy: None,
                 warnings: vec![],
             },
             weights: vec![],
@@ -277,6 +279,7 @@ impl Builder {
                     n_steps: 1,
                     predicted_ns: 0,
                     measured_ns: None,
+                    demand: Demand::UNKNOWN,
                 }),
             }
         }

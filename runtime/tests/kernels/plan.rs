@@ -5,9 +5,9 @@ use crate::seeded::Seeded;
 use dlirc_runtime as runtime;
 use plans::spec::{ArgSpec, KernelSpec, Role};
 use plans::{
-    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, DType, Device,
-    Fingerprint, KernelIndex, Model, ModelIndex, Place, Plan, Port, Step, StepIndex, Weight,
-    WeightIndex,
+    Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, DType, Demand,
+    Device, Fingerprint, KernelIndex, Model, ModelIndex, Place, Plan, Port, Step, StepIndex,
+    Weight, WeightIndex,
 };
 use runtime::{Engine, Loaded, Options, RunError};
 use std::sync::Arc;
@@ -216,7 +216,10 @@ fn empty() -> Plan {
             n_steps: 1,
             predicted_ns: 0,
             measured_ns: None,
+            demand: Demand::UNKNOWN,
         }],
+        co_run: vec![],
+        deploy: None,
         warnings: vec![],
     }
 }

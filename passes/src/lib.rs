@@ -5,6 +5,7 @@
 
 pub mod algebra;
 pub mod fuse;
+pub mod interleave;
 pub mod layout;
 pub mod lower;
 pub mod manager;

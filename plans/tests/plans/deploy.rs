@@ -3,7 +3,7 @@
 use crate::forms::{golden, valid};
 use crate::samples;
 use crate::validation::refused;
-use plans::co_run::{ALONE, may_overlap, measured_together, slowdown};
+use plans::co_run::{ALONE, Table, may_overlap, measured_together, slowdown};
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
 use plans::{BlockIndex, Bound, Deploy, Device, ModelIndex, Placed, Plan, Round};
 
@@ -150,12 +150,18 @@ fn blocks_slow_one_another_down() {
 fn more_beside_is_never_faster() {
     let plan = samples::deployed().plan;
     let all: Vec<BlockIndex> = (0..6).map(BlockIndex).collect();
+    let table = Table::new(&plan, &all);
     for &block in &all {
         for mask in 0..64u32 {
             let picked = |mask: u32| -> Vec<BlockIndex> {
                 let is_other = |b: &&BlockIndex| **b != block && mask >> b.0 & 1 == 1;
                 all.iter().filter(is_other).copied().collect()
             };
+            let others = picked(mask);
+            assert_eq!(
+                table.slowdown(block.index(), others.iter().map(|b| b.index())),
+                slowdown(&plan, block, &others)
+            );
             for more in all.iter().map(|b| mask | 1 << b.0) {
                 assert!(
                     slowdown(&plan, block, &picked(mask)) <= slowdown(&plan, block, &picked(more))

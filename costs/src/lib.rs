@@ -1,1 +1,19 @@
-//! The predictor of dlirc: what running an operator costs
+//! The predictor of dlirc: what running a kernel costs on a device.
+//!
+//! A [`Device`] is a text file: what a device can do, and how much of that each class of kernels
+//! reaches. [`Work`] says of a kernel what matters for its time. A [`Predict`] makes an [`Estimate`]
+//! of both; [`Roofline`] is the first that does. A [`Database`] keeps what was measured.
+
+pub mod database;
+mod device;
+mod predict;
+mod roofline;
+mod times;
+mod work;
+
+pub use database::{Database, DatabaseError, Key};
+pub use device::{Device, DeviceError, Efficiency, Kind, Launches, Transfers};
+pub use predict::{Demand, Estimate, Predict, Source};
+pub use roofline::Roofline;
+pub use times::Times;
+pub use work::{Grid, Work};

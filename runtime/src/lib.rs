@@ -27,6 +27,7 @@ pub mod engine;
 pub mod error;
 pub mod load;
 mod memory;
+pub mod schedule;
 pub mod session;
 pub mod timeline;
 pub mod trace;

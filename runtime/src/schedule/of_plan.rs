@@ -1,0 +1,73 @@
+//! Profiles of plans.
+
+use super::profile::{BlockProfile, ModelProfile, Profile, ProfileError};
+use plans::{BlockIndex, Demand, ModelIndex, Plan, co_run};
+
+impl Profile {
+    /// What a plan says of its models: the times of their blocks, measured or predicted, what they
+    /// need, and which were measured together. A model alone and whole takes the sum of its blocks.
+    ///
+    /// Blocks of one model are never measured together. Where others were measured beside a block,
+    /// two of its model at once are taken to slow one another down as those do on average.
+    ///
+    /// # Errors
+    ///
+    /// If the plan has no model, or says nothing of the time of a block.
+    pub fn of_plan(plan: &Plan) -> Result<Self, ProfileError> {
+        let models = (0..plan.models.len()).map(|m| {
+            let blocks: Vec<BlockProfile> = blocks_of(plan, m)
+                .map(|block| {
+                    let block = &plan.blocks[block.index()];
+                    let (compute, memory) = match block.demand.is_known() {
+                        true => (block.demand.compute, block.demand.memory),
+                        false => (Demand::ALL, Demand::ALL),
+                    };
+                    BlockProfile {
+                        ns: block.ns(),
+                        compute,
+                        memory,
+                    }
+                })
+                .collect();
+            ModelProfile {
+                name: plan.models[m].name.clone(),
+                solo_ns: blocks.iter().map(|b| b.ns).sum(),
+                blocks,
+            }
+        });
+        let mut profile = Profile::new(models.collect());
+        profile.check()?;
+        let n_models = plan.models.len();
+        let device =
+            |block: BlockIndex| plan.steps[plan.blocks[block.index()].steps().start].device;
+        for a in 0..n_models {
+            for (i, block) in blocks_of(plan, a).enumerate() {
+                let (mut sum, mut n) = (0u64, 0u64);
+                for (b, j, other) in (0..n_models)
+                    .flat_map(|b| (0..).zip(blocks_of(plan, b)).map(move |(j, o)| (b, j, o)))
+                {
+                    if device(block) != device(other) {
+                        profile.set_excess((a, i), (b, j), co_run::ALONE);
+                    } else if let Some(slowdown) = co_run::measured_together(plan, block, other) {
+                        profile.set_excess((a, i), (b, j), slowdown);
+                        sum += u64::from(slowdown);
+                        n += 1;
+                    }
+                }
+                if let Some(mean) = sum.checked_div(n) {
+                    for j in 0..profile.models()[a].blocks.len() {
+                        profile.set_excess((a, i), (a, j), mean as u32);
+                    }
+                }
+            }
+        }
+        Ok(profile)
+    }
+}
+
+/// The blocks of a model, in order.
+pub(crate) fn blocks_of(plan: &Plan, model: usize) -> impl Iterator<Item = BlockIndex> + '_ {
+    let blocks = plan.blocks.iter().enumerate();
+    let own = blocks.filter(move |(_, b)| b.model == ModelIndex(model as u32));
+    own.map(|(i, _)| BlockIndex(i as u32))
+}

@@ -1,0 +1,368 @@
+//! What a scheduler knows of models: the times of their blocks, and how they slow one another down.
+
+use std::fmt;
+
+/// A block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockProfile {
+    /// Its time alone, in nanoseconds.
+    pub ns: u64,
+    /// The share of the device's multiprocessors that it needs, in 1/1000.
+    pub compute: u16,
+    /// The share of the memory's bandwidth that it needs, in 1/1000.
+    pub memory: u16,
+}
+
+/// A model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModelProfile {
+    /// Its name.
+    pub name: String,
+    /// Its time alone and whole, in nanoseconds.
+    pub solo_ns: u64,
+    /// Its blocks, in order.
+    pub blocks: Vec<BlockProfile>,
+}
+
+impl ModelProfile {
+    /// A model whose blocks take these times, in nanoseconds, and need all of the device; cutting it
+    /// costs nothing.
+    pub fn new(name: &str, blocks: &[u64]) -> Self {
+        let block = |&ns: &u64| BlockProfile {
+            ns,
+            compute: ALL,
+            memory: ALL,
+        };
+        Self {
+            name: name.to_owned(),
+            solo_ns: blocks.iter().sum(),
+            blocks: blocks.iter().map(block).collect(),
+        }
+    }
+
+    /// The sum of its blocks' times, in nanoseconds.
+    pub fn in_blocks_ns(&self) -> u64 {
+        self.blocks.iter().map(|b| b.ns).sum()
+    }
+}
+
+/// All of the device, in the unit of [`BlockProfile::compute`].
+const ALL: u16 = 1000;
+
+/// No pair was measured.
+const UNMEASURED: u32 = u32::MAX;
+
+/// Models, and what a device makes of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Profile {
+    models: Vec<ModelProfile>,
+    /// The number of each model's first block among all blocks.
+    first: Vec<usize>,
+    n_blocks: usize,
+    /// By block and other block: how much longer the first takes beside the second, in 1/1000 of its
+    /// time alone. Empty if no pair was measured.
+    excess: Vec<u32>,
+    /// What is left of the slowdown by a block of lower priority, in 1/1000: 0 if priorities are kept
+    /// at once, 1000 if the device knows none.
+    pub residual: u32,
+    /// From the decision to start a block on a device that waits for it to its start, in nanoseconds.
+    pub launch_ns: u64,
+    /// From the end of a block until the scheduler hears of it, in nanoseconds.
+    pub notice_ns: u64,
+}
+
+/// Why a plan gives no profile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProfileError {
+    /// Nothing is known of the time of a block.
+    NoTime {
+        /// The model.
+        model: String,
+        /// The block, by number in the model.
+        block: usize,
+    },
+    /// A model has no block, or too many to count.
+    Blocks {
+        /// The model.
+        model: String,
+    },
+    /// There is no model.
+    NoModel,
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProfileError::NoTime { model, block } => {
+                write!(
+                    f,
+                    "model {model}: nothing is known of the time of block {block}"
+                )
+            }
+            ProfileError::Blocks { model } => {
+                write!(f, "model {model} has no block, or more than {}", u16::MAX)
+            }
+            ProfileError::NoModel => f.write_str("there is no model"),
+        }
+    }
+}
+
+impl std::error::Error for ProfileError {}
+
+/// A block that runs, for [`Profile::slowdowns`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Running {
+    /// Its model.
+    pub model: usize,
+    /// Its number in the model.
+    pub block: usize,
+    /// Its priority on the device; 0 is the most urgent.
+    pub level: u8,
+}
+
+impl Profile {
+    /// These models, on a device that takes no time for launches and whose priorities leave two
+    /// fifths of the slowdown by less urgent blocks.
+    pub fn new(models: Vec<ModelProfile>) -> Self {
+        let mut first = Vec::with_capacity(models.len());
+        let mut n_blocks = 0;
+        for model in &models {
+            first.push(n_blocks);
+            n_blocks += model.blocks.len();
+        }
+        Self {
+            models,
+            first,
+            n_blocks,
+            excess: vec![],
+            residual: 400,
+            launch_ns: 0,
+            notice_ns: 0,
+        }
+    }
+
+    /// The models.
+    pub fn models(&self) -> &[ModelProfile] {
+        &self.models
+    }
+
+    /// Whether there is something to schedule: a model, and a block with a time in each.
+    ///
+    /// # Errors
+    ///
+    /// The first model or block of which that is not so.
+    pub fn check(&self) -> Result<(), ProfileError> {
+        if self.models.is_empty() {
+            return Err(ProfileError::NoModel);
+        }
+        for model in &self.models {
+            if model.blocks.is_empty() || model.blocks.len() > usize::from(u16::MAX) {
+                return Err(ProfileError::Blocks {
+                    model: model.name.clone(),
+                });
+            }
+            if let Some(block) = model.blocks.iter().position(|b| b.ns == 0) {
+                return Err(ProfileError::NoTime {
+                    model: model.name.clone(),
+                    block,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how much longer two blocks take while both run than alone, each in 1/1000: 1000 is as
+    /// alone. Blocks are `(model, block)`; of pairs for which that was not said, their needs say it.
+    /// What is not among the blocks is passed over.
+    pub fn set_pair(&mut self, a: (usize, usize), b: (usize, usize), slowdown: [u32; 2]) {
+        self.set_excess(b, a, slowdown[1]);
+        self.set_excess(a, b, slowdown[0]);
+    }
+
+    /// Says how much longer the first takes beside the second, in 1/1000.
+    pub(super) fn set_excess(&mut self, a: (usize, usize), b: (usize, usize), slowdown: u32) {
+        let (Some(a), Some(b)) = (self.number(a), self.number(b)) else {
+            return;
+        };
+        if self.excess.is_empty() {
+            self.excess = vec![UNMEASURED; self.n_blocks * self.n_blocks];
+        }
+        self.excess[a * self.n_blocks + b] = slowdown.saturating_sub(1000);
+    }
+
+    /// Says what a model takes alone and whole, in nanoseconds, if there is such a model.
+    pub fn set_solo(&mut self, model: usize, ns: u64) {
+        if let Some(model) = self.models.get_mut(model) {
+            model.solo_ns = ns;
+        }
+    }
+
+    /// As [`Profile::set_pair`] for all blocks of two models, which may be the same one.
+    pub fn set_models(&mut self, a: usize, b: usize, slowdown: [u32; 2]) {
+        for i in 0..self.models.get(a).map_or(0, |m| m.blocks.len()) {
+            for j in 0..self.models.get(b).map_or(0, |m| m.blocks.len()) {
+                self.set_pair((a, i), (b, j), slowdown);
+            }
+        }
+    }
+
+    fn number(&self, (model, block): (usize, usize)) -> Option<usize> {
+        let blocks = self.models.get(model)?.blocks.len();
+        (block < blocks).then(|| self.first[model] + block)
+    }
+
+    /// How much longer a block takes beside another than alone, in 1/1000 of its time, if that was
+    /// measured.
+    fn excess(&self, a: Running, b: Running) -> Option<f64> {
+        let (a, b) = (self.first[a.model] + a.block, self.first[b.model] + b.block);
+        let excess = *self.excess.get(a * self.n_blocks + b)?;
+        (excess != UNMEASURED).then(|| f64::from(excess))
+    }
+
+    /// How much longer each of these takes while all run than alone: at least 1, in `out`.
+    ///
+    /// At one level this is [`plans::co_run`]: what pairs were measured to add is summed, and the
+    /// others share multiprocessors and bandwidth in proportion to what they need. A block of a less
+    /// urgent level adds [`Profile::residual`] of that; what it thereby does not get, the less urgent
+    /// one lacks, so that the device does as much work as at one level.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is not a block of the profile, or `out` is shorter than they are.
+    pub fn slowdowns(&self, running: &[Running], out: &mut [f64]) {
+        let residual = f64::from(self.residual) / 1e3;
+        for (i, &own) in running.iter().enumerate() {
+            let needs = |r: Running| {
+                let block = &self.models[r.model].blocks[r.block];
+                [f64::from(block.compute), f64::from(block.memory)]
+            };
+            let demand = needs(own);
+            let mut asked = demand;
+            let mut taken = [0.0; 2];
+            let mut added = 0.0;
+            for (j, &other) in running.iter().enumerate() {
+                if j == i {
+                    continue;
+                }
+                let less_urgent = other.level > own.level;
+                if let Some(excess) = self.excess(own, other) {
+                    added += if other.level == own.level {
+                        excess
+                    } else if less_urgent {
+                        residual * excess
+                    } else {
+                        let its = self.excess(other, own).unwrap_or(excess);
+                        yielding(excess / 1e3, its / 1e3, residual) * 1e3
+                    };
+                    continue;
+                }
+                let its = needs(other);
+                for resource in 0..2 {
+                    if other.level < own.level {
+                        taken[resource] += its[resource];
+                    } else if less_urgent {
+                        asked[resource] += residual * its[resource];
+                    } else {
+                        asked[resource] += its[resource];
+                    }
+                }
+            }
+            let mut shared: f64 = 1.0;
+            for resource in 0..2 {
+                if demand[resource] > 0.0 {
+                    // More urgent ones leave what their own slowdown by this one makes room for.
+                    let all = asked[resource] + taken[resource];
+                    let fair = all / 1e3;
+                    let slow = if taken[resource] > 0.0 && fair > 1.0 {
+                        let kept = taken[resource]
+                            / (1e3f64).max(taken[resource] + residual * asked[resource]);
+                        asked[resource] / 1e3 / (1.0 - kept).max(1.0 / MOST)
+                    } else {
+                        fair
+                    };
+                    shared = shared.max(slow);
+                }
+            }
+            out[i] = (shared + added / 1e3).clamp(1.0, MOST);
+        }
+    }
+}
+
+/// The most that a block is slowed down by more urgent ones: those leave gaps.
+const MOST: f64 = 20.0;
+
+/// How much longer a block takes beside a more urgent one, in times alone, if the two take longer by
+/// `own` and `other` at one level: such that the device does as much work.
+fn yielding(own: f64, other: f64, residual: f64) -> f64 {
+    let both = 1.0 / (1.0 + own) + 1.0 / (1.0 + other);
+    let left = both - 1.0 / (1.0 + residual * other);
+    (1.0 / left.max(1.0 / MOST) - 1.0).max(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(model: usize, level: u8) -> Running {
+        Running {
+            model,
+            block: 0,
+            level,
+        }
+    }
+
+    fn slowdowns(profile: &Profile, running: &[Running]) -> Vec<f64> {
+        let mut out = vec![0.0; running.len()];
+        profile.slowdowns(running, &mut out);
+        out
+    }
+
+    fn two(excess: u32) -> Profile {
+        let mut profile = Profile::new(vec![
+            ModelProfile::new("a", &[1000]),
+            ModelProfile::new("b", &[1000]),
+        ]);
+        profile.set_models(0, 1, [1000 + excess; 2]);
+        profile
+    }
+
+    #[test]
+    fn alone_a_block_takes_its_time() {
+        assert_eq!(slowdowns(&two(500), &[running(0, 3)]), [1.0]);
+    }
+
+    #[test]
+    fn what_was_measured_counts_and_else_what_is_needed() {
+        let profile = two(500);
+        assert_eq!(
+            slowdowns(&profile, &[running(0, 3), running(1, 3)]),
+            [1.5, 1.5]
+        );
+        // Two of one model were not measured: both need all.
+        assert_eq!(
+            slowdowns(&profile, &[running(0, 3), running(0, 3)]),
+            [2.0, 2.0]
+        );
+    }
+
+    #[test]
+    fn the_urgent_is_slowed_less_and_no_work_is_lost() {
+        let mut profile = two(500);
+        profile.residual = 200;
+        let both = slowdowns(&profile, &[running(0, 0), running(1, 3)]);
+        assert!((both[0] - 1.1).abs() < 1e-9, "{both:?}");
+        let work: f64 = both.iter().map(|s| 1.0 / s).sum();
+        assert!((work - 2.0 / 1.5).abs() < 1e-9, "{both:?}");
+        // By needs, too.
+        let both = slowdowns(&profile, &[running(0, 0), running(0, 3)]);
+        assert!((both[0] - 1.2).abs() < 1e-9, "{both:?}");
+        let work: f64 = both.iter().map(|s| 1.0 / s).sum();
+        assert!((work - 1.0).abs() < 1e-9, "{both:?}");
+        // A device that knows no priorities.
+        profile.residual = 1000;
+        assert_eq!(
+            slowdowns(&profile, &[running(0, 0), running(0, 3)]),
+            [2.0, 2.0]
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Records of requests, written while they live.
+
+use super::core::Slot;
+use super::profile::Profile;
+use super::request::{BlockTime, Outcome, Record, Refusal, Request, RequestId};
+use super::scheduler::Start;
+use plans::ModelIndex;
+
+/// A record for each slot; memory is there from the start.
+pub(crate) struct Recorder {
+    records: Vec<Record>,
+    solo: Vec<u64>,
+    /// Of those that were refused.
+    refused: Record,
+}
+
+fn empty(n_blocks: usize) -> Record {
+    Record {
+        id: RequestId(0),
+        request: Request::new(ModelIndex(0)),
+        outcome: Outcome::Done,
+        arrival_ns: 0,
+        start_ns: 0,
+        finish_ns: 0,
+        execute_ns: 0,
+        solo_ns: 0,
+        in_blocks: false,
+        blocks: Vec::with_capacity(n_blocks),
+    }
+}
+
+impl Recorder {
+    pub(crate) fn new(profile: &Profile, capacity: usize) -> Self {
+        let models = profile.models();
+        let most = models.iter().map(|m| m.blocks.len()).max().unwrap_or(0);
+        Self {
+            records: (0..capacity).map(|_| empty(most)).collect(),
+            solo: models.iter().map(|m| m.solo_ns).collect(),
+            refused: empty(0),
+        }
+    }
+
+    fn begin(record: &mut Record, solo: &[u64], now: u64, id: RequestId, request: Request) {
+        record.id = id;
+        record.request = request;
+        record.arrival_ns = now;
+        record.start_ns = now;
+        record.finish_ns = now;
+        record.execute_ns = 0;
+        record.solo_ns = solo.get(request.model.index()).copied().unwrap_or(0);
+        record.in_blocks = false;
+        record.blocks.clear();
+    }
+
+    pub(crate) fn refused(
+        &mut self,
+        now: u64,
+        id: RequestId,
+        request: Request,
+        why: Refusal,
+    ) -> &Record {
+        Self::begin(&mut self.refused, &self.solo, now, id, request);
+        self.refused.outcome = Outcome::Refused(why);
+        &self.refused
+    }
+
+    pub(crate) fn arrived(&mut self, slot: Slot, now: u64, id: RequestId, request: Request) {
+        let record = &mut self.records[slot.index()];
+        Self::begin(record, &self.solo, now, id, request);
+    }
+
+    pub(crate) fn started(&mut self, start: &Start, now: u64) {
+        let record = &mut self.records[start.slot.index()];
+        if start.blocks.start == 0 {
+            record.start_ns = now;
+            record.in_blocks = start.in_blocks;
+        }
+    }
+
+    pub(crate) fn block(&mut self, slot: Slot, time: BlockTime) {
+        let record = &mut self.records[slot.index()];
+        record.execute_ns += time.end_ns.saturating_sub(time.start_ns);
+        record.blocks.push(time);
+    }
+
+    pub(crate) fn ended(&mut self, slot: Slot, now: u64, outcome: Outcome) -> &Record {
+        let record = &mut self.records[slot.index()];
+        record.outcome = outcome;
+        record.finish_ns = now;
+        if record.blocks.is_empty() {
+            record.start_ns = now;
+        }
+        record
+    }
+}

@@ -237,7 +237,7 @@ fn device(
     if !is_needed {
         return Ok((None, None));
     }
-    match cuda::context(plan, ordinal, &options.cuda) {
+    match cuda::context(plan, ordinal) {
         Ok(context) => Ok((Some(context), None)),
         Err(why) if options.device == RunOn::Auto => Ok((None, Some(why))),
         Err(why) => Err(BindError::Unavailable(why)),

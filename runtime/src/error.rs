@@ -266,7 +266,8 @@ impl BindError {
 }
 
 /// What to do when a context is broken.
-const BROKEN_CONTEXT: &str = "drop every engine of the device and bind again; if others in the process use the device, restart it";
+const BROKEN_CONTEXT: &str =
+    "the driver lets this process use the device no more: bind on the CPU, or start a new process";
 
 /// Why a run failed. The session can be used again; outputs of the run are not to be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -289,8 +290,8 @@ pub enum RunError {
         /// What the driver says.
         error: DriverError,
     },
-    /// The device failed before, in a way after which the engine can do no more: it must be dropped,
-    /// and all engines that share its context.
+    /// The device failed before, in a way after which the driver lets this process do nothing more with
+    /// it.
     Lost {
         /// What the driver said.
         error: DriverError,

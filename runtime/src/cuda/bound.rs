@@ -27,17 +27,13 @@ pub(crate) struct Bound {
 /// # Errors
 ///
 /// If there is none.
-pub(crate) fn context(
-    plan: &ValidPlan,
-    ordinal: u16,
-    options: &Options,
-) -> Result<Arc<Context>, Unavailable> {
+pub(crate) fn context(plan: &ValidPlan, ordinal: u16) -> Result<Arc<Context>, Unavailable> {
     let found = Driver::get()?.version();
     let needed = i32::try_from(plan.fingerprint.cuda_driver).unwrap_or(i32::MAX);
     if found < needed {
         return Err(Unavailable::OldDriver { found, needed });
     }
-    Context::new(ordinal, options.own_context)
+    Context::new(ordinal)
 }
 
 impl Bound {

@@ -16,7 +16,6 @@ pub(crate) struct Context {
     handle: sys::CUcontext,
     device: sys::CUdevice,
     ordinal: u16,
-    is_own: bool,
     arch: u32,
     lost: OnceLock<DriverError>,
 }
@@ -29,36 +28,25 @@ unsafe impl Sync for Context {}
 
 impl Context {
     /// The primary context of device `ordinal`, shared with all else in the process that uses the
-    /// device, or one of its own.
+    /// device.
     ///
     /// # Errors
     ///
     /// If there is no such device, or the driver fails.
-    pub(crate) fn new(ordinal: u16, is_own: bool) -> Result<Arc<Self>, Unavailable> {
+    pub(crate) fn new(ordinal: u16) -> Result<Arc<Self>, Unavailable> {
         let driver = Driver::get()?;
         let failed = Unavailable::Failed;
         let device = device(driver, ordinal)?;
         let arch = arch(driver, device).map_err(failed)?;
         let mut handle = std::ptr::null_mut();
-        if is_own {
-            let none = std::ptr::null_mut();
-            // SAFETY: it writes a handle; no parameters and no flags are the defaults.
-            unsafe { call!(driver, cuCtxCreate_v4(&raw mut handle, none, 0, device)) }
-                .map_err(failed)?;
-            let mut popped = std::ptr::null_mut();
-            // SAFETY: creation has made the new context current; that is undone.
-            unsafe { call!(driver, cuCtxPopCurrent_v2(&raw mut popped)) }.map_err(failed)?;
-        } else {
-            // SAFETY: it writes a handle; it is released when the value is dropped.
-            unsafe { call!(driver, cuDevicePrimaryCtxRetain(&raw mut handle, device)) }
-                .map_err(failed)?;
-        }
+        // SAFETY: it writes a handle; it is released when the value is dropped.
+        unsafe { call!(driver, cuDevicePrimaryCtxRetain(&raw mut handle, device)) }
+            .map_err(failed)?;
         Ok(Arc::new(Self {
             driver,
             handle,
             device,
             ordinal,
-            is_own,
             arch,
             lost: OnceLock::new(),
         }))
@@ -130,14 +118,8 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // Nothing can be done about an error.
-        let _ = if self.is_own {
-            // SAFETY: nothing that was made in it is left: all of it keeps the context alive.
-            unsafe { call!(self.driver, cuCtxDestroy_v2(self.handle)) }
-        } else {
-            // SAFETY: retained once in `new`.
-            unsafe { call!(self.driver, cuDevicePrimaryCtxRelease_v2(self.device)) }
-        };
+        // SAFETY: retained once in `new`. Nothing can be done about an error.
+        let _ = unsafe { call!(self.driver, cuDevicePrimaryCtxRelease_v2(self.device)) };
     }
 }
 

@@ -118,7 +118,7 @@ impl DriverError {
         self.code == OUT_OF_MEMORY
     }
 
-    /// Whether everything that uses the context from now on fails too (CUDA Driver API,
+    /// Whether everything in this process that uses the device from now on fails too (CUDA Driver API,
     /// "CUresult": the errors that leave the process in an inconsistent state).
     pub fn is_sticky(&self) -> bool {
         // Deinitialized; uncorrectable memory and links; contained; illegal address, timeout;
@@ -181,8 +181,6 @@ functions! {
     cuDeviceTotalMem_v2(*mut usize, sys::CUdevice);
     cuDevicePrimaryCtxRetain(*mut sys::CUcontext, sys::CUdevice);
     cuDevicePrimaryCtxRelease_v2(sys::CUdevice);
-    cuCtxCreate_v4(*mut sys::CUcontext, *mut sys::CUctxCreateParams, c_uint, sys::CUdevice);
-    cuCtxDestroy_v2(sys::CUcontext);
     cuCtxPushCurrent_v2(sys::CUcontext);
     cuCtxPopCurrent_v2(*mut sys::CUcontext);
     cuMemGetInfo_v2(*mut usize, *mut usize);
@@ -190,6 +188,8 @@ functions! {
     cuMemFree_v2(sys::CUdeviceptr);
     cuMemHostAlloc(*mut *mut c_void, usize, c_uint);
     cuMemFreeHost(*mut c_void);
+    cuMemHostRegister_v2(*mut c_void, usize, c_uint);
+    cuMemHostUnregister(*mut c_void);
     cuMemHostGetDevicePointer_v2(*mut sys::CUdeviceptr, *mut c_void, c_uint);
     cuMemsetD8Async(sys::CUdeviceptr, c_uchar, usize, sys::CUstream);
     cuMemcpyHtoDAsync_v2(sys::CUdeviceptr, *const c_void, usize, sys::CUstream);

@@ -6,12 +6,13 @@
 //! model, one graph whose nodes are the launches and copies of the plan; running a model launches
 //! its graphs. Nothing is found out by running host code: the plan says all.
 //!
-//! An engine uses the device's primary context, which all of the process shares, or one of its own
-//! ([`Options::own_context`]). An error such as an illegal address breaks the context for good: every
-//! engine that uses it fails from then on, with [`RunError::Lost`](crate::RunError::Lost), and CPU
-//! engines and other devices go on. The primary context is made anew once all of its engines, and
-//! whatever else in the process uses it, have let it go; an engine with a context of its own takes
-//! nobody with it.
+//! Engines use the device's primary context, which all of the process shares. Most errors, such as too
+//! little memory or a position out of range, concern one call, and the engine goes on. After an error
+//! that a kernel breaks the device's rules by, such as an illegal address, the driver refuses all that
+//! the process asks of the device, in whatever context: engines that use it fail from then on
+//! with [`RunError::Lost`](crate::RunError::Lost), CPU engines go on, and only a new process can use
+//! the device again. Whoever needs models that can't take each other along runs them in processes of
+//! their own.
 
 mod bound;
 mod context;
@@ -38,9 +39,6 @@ pub struct Options {
     /// Load the kernels of a model, and build its graphs, when it first runs, instead of all when
     /// the plan is bound. The first run of each model then allocates and may fail to bind.
     pub lazy: bool,
-    /// Use a context of the engine's own: slower to bind and apart from all else that uses the
-    /// device, errors included. Its memory can't be handed to other users of the device.
-    pub own_context: bool,
     /// Run every step as a graph by itself and wait for it, so that an error is that of a step.
     pub step_by_step: bool,
 }

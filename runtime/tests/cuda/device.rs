@@ -88,10 +88,6 @@ fn options_change_no_result() {
                 step_by_step: true,
                 ..cuda::Options::default()
             },
-            cuda::Options {
-                own_context: true,
-                ..cuda::Options::default()
-            },
         ];
         for options in all {
             for (name, loaded) in all_plans() {
@@ -410,57 +406,51 @@ fn missing_functions_and_images_are_named() {
     });
 }
 
-const BROKEN: &str = "device::a_broken_context_breaks_its_engine_alone";
+const BROKEN: &str = "device::after_a_broken_rule_only_the_cpu_goes_on";
 
 #[test]
-fn a_broken_context_breaks_its_engine_alone() {
+fn after_a_broken_rule_only_the_cpu_goes_on() {
     if !child::is_child(BROKEN) {
         on_each_device(|_| {});
         if cuda::n_devices().is_ok() {
-            child::run(BROKEN, &[]);
+            for how in ["together", "step by step"] {
+                child::run(BROKEN, &[("DLIRC_HOW", how)]);
+            }
         }
         return;
     }
-    on_each_device(|device| {
-        let x = ramp(0.0);
-        let good = plans::chain(&["add"]);
-        let expected = run(&mut session(&good, RunOn::Cpu), &x);
-        let own = cuda::Options {
-            own_context: true,
-            ..cuda::Options::default()
-        };
-        // An engine with the primary context goes on while one with its own breaks.
-        let mut beside = session(&good, device);
-        let bad = plans::chain(&["crash"]);
-        for options in [
-            own,
-            cuda::Options {
-                step_by_step: true,
-                ..own
-            },
-        ] {
-            let engine = bind(&bad, device, options).unwrap();
-            let mut broken = engine.session().unwrap();
-            let error = broken.run(MODEL).unwrap_err();
-            let RunError::Device { during, error, .. } = &error else {
-                panic!("{error}");
-            };
-            assert!(error.is_sticky(), "{error}");
-            let During::Steps { first, last } = during else {
-                panic!("{during:?}");
-            };
-            assert_eq!(first.step.0, 0);
-            assert_eq!(last.step.0, u32::from(!options.step_by_step));
-            let again = broken.run(MODEL).unwrap_err();
-            assert!(matches!(again, RunError::Lost { .. }), "{again}");
-            assert_eq!(engine.lost(), Some(*error));
-            assert!(run(&mut beside, &x) == expected);
-        }
-        drop(beside);
-        // The primary context is made anew once its engines are gone.
-        let mut broken = session(&bad, device);
-        broken.run(MODEL).unwrap_err();
-        drop(broken);
-        assert!(run(&mut session(&good, device), &x) == expected);
-    });
+    let step_by_step = std::env::var("DLIRC_HOW").unwrap() == "step by step";
+    // The first device alone: after it the process has none.
+    let device = RunOn::Cuda(0);
+    let x = ramp(0.0);
+    let good = plans::chain(&["add"]);
+    let expected = run(&mut session(&good, RunOn::Cpu), &x);
+    let mut beside = session(&good, device);
+    assert!(run(&mut beside, &x) == expected);
+    let options = cuda::Options {
+        step_by_step,
+        ..cuda::Options::default()
+    };
+    let engine = bind(&plans::chain(&["crash"]), device, options).unwrap();
+    let mut broken = engine.session().unwrap();
+    let error = broken.run(MODEL).unwrap_err();
+    let RunError::Device { during, error, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(error.is_sticky(), "{error}");
+    let During::Steps { first, last } = during else {
+        panic!("{during:?}");
+    };
+    assert_eq!(first.step.0, 0);
+    assert_eq!(last.step.0, u32::from(!step_by_step));
+    let again = broken.run(MODEL).unwrap_err();
+    assert!(matches!(again, RunError::Lost { .. }), "{again}");
+    assert_eq!(engine.lost(), Some(*error));
+    // Everything else on the device says so too, and what to do.
+    let said = |error: RunError| error.help().unwrap_or_default().contains("new process");
+    assert!(said(beside.run(MODEL).unwrap_err()));
+    drop((broken, engine, beside));
+    let anew = bind(&good, device, cuda::Options::default()).and_then(|e| e.session());
+    assert!(anew.is_err());
+    assert!(run(&mut session(&good, RunOn::Cpu), &x) == expected);
 }

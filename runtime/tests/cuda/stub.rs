@@ -317,7 +317,9 @@ fn failed_launch() {
         assert_eq!(broken.run(MODEL).unwrap_err().to_string(), lost);
         assert!(engine.session().is_err());
         drop((broken, engine));
-        session(&loaded).run(MODEL).unwrap();
+        assert!(bind(&loaded, RunOn::Cuda(0)).is_err());
+        let on_host = bind(&loaded, RunOn::Cpu).unwrap();
+        on_host.session().unwrap().run(MODEL).unwrap();
     } else if let Some(drivers) = drivers() {
         with(
             &drivers.whole,

@@ -55,8 +55,8 @@ static void note(const char *format, ...) {
 // Calls of each function so far.
 static struct { const char *name; int count; } calls[128];
 
-// A context, and the error that broke it or will when it is waited for. The contexts of a thread are
-// a stack, as in the driver.
+// The primary context, and the error that broke it, for good, or will when it is waited for. The contexts
+// of a thread are a stack, as in the driver.
 typedef struct { Result broken, pending; int retained; } Context;
 static Context primary;
 static __thread Context *stack[16];
@@ -78,7 +78,7 @@ static Result called(const char *name) {
             return code;
         }
     }
-    return current() ? current()->broken : 0;
+    return primary.broken;
 }
 
 // Every call may be told to fail.
@@ -153,17 +153,9 @@ Result cuDevicePrimaryCtxRetain(Context **out, int device) { CALLED note("cuDevi
 Result cuDevicePrimaryCtxRelease_v2(int device) {
     LOCKED;
     note("cuDevicePrimaryCtxRelease %d", device);
-    if (--primary.retained == 0) primary.broken = primary.pending = 0;
+    primary.retained--;
     return 0;
 }
-Result cuCtxCreate_v4(Context **out, void *params, unsigned flags, int device) {
-    CALLED (void)params; (void)flags;
-    note("cuCtxCreate %d", device);
-    *out = calloc(1, sizeof **out);
-    stack[depth++] = *out;
-    return 0;
-}
-Result cuCtxDestroy_v2(Context *context) { LOCKED; note("cuCtxDestroy"); free(context); return 0; }
 Result cuCtxPushCurrent_v2(Context *context) { LOCKED; stack[depth++] = context; return 0; }
 Result cuCtxPopCurrent_v2(Context **context) { LOCKED; if (depth <= 0) return 201; *context = stack[--depth]; return 0; }
 #define CURRENT CALLED if (depth <= 0) return 201;
@@ -183,6 +175,23 @@ Result cuMemHostAlloc(void **out, size_t bytes, unsigned flags) {
     Result result = allocate(out, bytes, 'H');
     note("cuMemHostAlloc %zu flags %u: %s", bytes, flags, result ? "no room" : place(*out));
     return result;
+}
+// The memory of the caller is pinned; it is a place from then on.
+Result cuMemHostRegister_v2(void *at, size_t bytes, unsigned flags) {
+    CURRENT
+    if (n_places == MAX_PLACES) return OUT_OF_MEMORY;
+    places[n_places].at = at;
+    places[n_places].bytes = bytes;
+    places[n_places++].kind = 'R';
+    note("cuMemHostRegister %zu flags %u: %s", bytes, flags, place(at));
+    return 0;
+}
+Result cuMemHostUnregister(void *at) {
+    LOCKED;
+    note("cuMemHostUnregister %s", place(at));
+    for (int i = 0; i < n_places; i++)
+        if (places[i].at == at) places[i].is_free = 1;
+    return 0;
 }
 Result cuMemFreeHost(void *at) { LOCKED; note("cuMemFreeHost %s", place(at)); release(at); return 0; }
 Result cuMemHostGetDevicePointer_v2(Address *out, void *at, unsigned flags) { CURRENT (void)flags; *out = (Address)at; return 0; }

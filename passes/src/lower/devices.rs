@@ -349,6 +349,8 @@ impl<'a> Sides<'a> {
             code: None,
             workspace: None,
             counters: None,
+            lane: 0,
+            waits: vec![],
         }
     }
 }

@@ -1,11 +1,79 @@
 //! Offsets of buffers in an arena, so that buffers alive at once never overlap.
 
-/// A buffer to place: its size and the first and last step that touches it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+use super::order::Clocks;
+
+/// A buffer to place: its size, and when steps touch it.
+///
+/// Two buffers may share bytes if all steps that touch the one have surely finished when the first
+/// step that touches the other starts. Steps of one lane finish in the order of the list; for those of several,
+/// clocks tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Lifetime {
-    pub bytes: u64,
-    pub first: usize,
-    pub last: usize,
+    bytes: u64,
+    /// The first step that touches it.
+    first: usize,
+    /// The last step of the list that need not come after all those that touch it: with one lane,
+    /// the last of these.
+    last: usize,
+    /// With several lanes, for each of them, one more than the last step of it that touches the
+    /// buffer, or 0.
+    ends: Vec<u32>,
+    /// With several lanes, for each of them, how far it has surely come when any step touches the buffer.
+    begins: Vec<u32>,
+}
+
+impl Lifetime {
+    /// Of a buffer of `bytes` that the steps `touched` touch, in order. `latest` is of `clocks`.
+    pub(super) fn new(
+        bytes: u64,
+        touched: &[usize],
+        clocks: &Clocks,
+        latest: &[Vec<usize>],
+    ) -> Self {
+        let mut lifetime = Self {
+            bytes,
+            first: touched.first().copied().unwrap_or(0),
+            last: touched.last().copied().unwrap_or(0),
+            ends: vec![],
+            begins: vec![],
+        };
+        if clocks.n_lanes() > 1 {
+            lifetime.ends = vec![0; clocks.n_lanes()];
+            lifetime.begins = vec![u32::MAX; clocks.n_lanes()];
+            for &step in touched {
+                let end = &mut lifetime.ends[clocks.lane(step)];
+                *end = (*end).max(step as u32 + 1);
+                for (begin, clock) in lifetime.begins.iter_mut().zip(clocks.at(step)) {
+                    *begin = (*begin).min(*clock);
+                }
+            }
+            for (&end, latest) in lifetime
+                .ends
+                .iter()
+                .zip(latest)
+                .filter(|(end, _)| **end > 0)
+            {
+                lifetime.last = lifetime.last.max(latest[end as usize]);
+            }
+        }
+        lifetime
+    }
+
+    /// Whether nothing touches it any more when anything touches `other`.
+    fn is_before(&self, other: &Lifetime) -> bool {
+        match self.ends[..] {
+            [] => self.last < other.first,
+            _ => self
+                .ends
+                .iter()
+                .zip(&other.begins)
+                .all(|(end, begin)| end <= begin),
+        }
+    }
+
+    fn is_apart_from(&self, other: &Lifetime) -> bool {
+        self.is_before(other) || other.is_before(self)
+    }
 }
 
 /// Up to this many buffers every pair is compared; beyond, one sweep over time places them.
@@ -36,9 +104,7 @@ fn by_size(lifetimes: &[Lifetime], size: impl Fn(usize) -> u64) -> Vec<u64> {
     // Placed buffers by offset.
     let mut placed: Vec<usize> = vec![];
     for i in order {
-        let alive = |j: &&usize| {
-            lifetimes[**j].first <= lifetimes[i].last && lifetimes[i].first <= lifetimes[**j].last
-        };
+        let alive = |j: &&usize| !lifetimes[**j].is_apart_from(&lifetimes[i]);
         let mut at = 0;
         for &j in placed.iter().filter(alive) {
             if at + size(i) <= offsets[j] {
@@ -114,57 +180,134 @@ fn sweep(lifetimes: &[Lifetime], size: impl Fn(usize) -> u64) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn check(lifetimes: &[Lifetime], offsets: &[u64], total: u64) {
+    /// Numbers from a linear congruential generator.
+    fn numbers() -> impl FnMut(u64) -> u64 {
+        let mut seed = 7u64;
+        move |n: u64| {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        }
+    }
+
+    /// Steps in random lanes with random waits: their clocks, and what comes before what.
+    fn steps(
+        n: usize,
+        n_lanes: usize,
+        random: &mut impl FnMut(u64) -> u64,
+    ) -> (Clocks, Vec<Vec<bool>>) {
+        let mut clocks = Clocks::new(n_lanes);
+        let mut last: Vec<Option<usize>> = vec![None; n_lanes];
+        let mut before: Vec<Vec<bool>> = vec![];
+        for i in 0..n {
+            let lane = random(n_lanes as u64) as usize;
+            let n_waits = if i > 0 { random(3) } else { 0 };
+            let waits: Vec<usize> = (0..n_waits)
+                .map(|_| i - 1 - random(i.min(6) as u64) as usize)
+                .collect();
+            clocks.push(lane, &waits);
+            let mut own = vec![false; n];
+            for earlier in waits.into_iter().chain(last[lane].replace(i)) {
+                own[earlier] = true;
+                for (own, it) in own.iter_mut().zip(&before[earlier]) {
+                    *own |= it;
+                }
+            }
+            before.push(own);
+        }
+        (clocks, before)
+    }
+
+    fn check(
+        touched: &[Vec<usize>],
+        lifetimes: &[Lifetime],
+        before: &[Vec<bool>],
+        (offsets, total): (&[u64], u64),
+    ) {
         for (i, a) in lifetimes.iter().enumerate() {
             assert!(offsets[i] + a.bytes <= total);
             assert_eq!(offsets[i] % 64, 0);
             for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
-                let at_once = a.first <= b.last && b.first <= a.last;
                 let overlap =
                     offsets[i] < offsets[j] + b.bytes && offsets[j] < offsets[i] + a.bytes;
-                assert!(!(at_once && overlap), "{i} and {j} overlap");
+                let ends = |x: usize, y: usize| {
+                    let all = |a: &usize| touched[y].iter().all(|&b| before[b][*a]);
+                    touched[x].iter().all(all)
+                };
+                assert!(!overlap || ends(i, j) || ends(j, i), "{i} and {j} overlap");
             }
         }
     }
 
     #[test]
     fn buffers_alive_at_once_never_overlap() {
-        let mut seed = 7u64;
-        let mut random = |n: u64| {
-            seed = seed
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            (seed >> 33) % n
-        };
-        for n in [1usize, 5, 60, 400] {
-            let lifetimes: Vec<Lifetime> = (0..n)
-                .map(|_| {
-                    let first = random(50) as usize;
-                    Lifetime {
-                        bytes: 1 + random(5000),
-                        first,
-                        last: first + random(9) as usize,
-                    }
-                })
-                .collect();
-            let size = |i: usize| lifetimes[i].bytes.next_multiple_of(64);
-            let (offsets, total) = place(&lifetimes, 64);
-            check(&lifetimes, &offsets, total);
-            let swept = sweep(&lifetimes, size);
-            let top = (0..n).map(|i| swept[i] + size(i)).max().unwrap_or(0);
-            check(&lifetimes, &swept, top);
+        let mut random = numbers();
+        for n_lanes in [1, 2, 5] {
+            for n in [1usize, 5, 60, 400] {
+                let (clocks, before) = steps(60, n_lanes, &mut random);
+                let latest = clocks.latest();
+                let touched: Vec<Vec<usize>> = (0..n)
+                    .map(|_| {
+                        let first = random(50) as usize;
+                        let mut touched: Vec<usize> =
+                            (first..first + 9).filter(|_| random(3) == 0).collect();
+                        touched.insert(0, first);
+                        touched.dedup();
+                        touched
+                    })
+                    .collect();
+                let lifetimes: Vec<Lifetime> = touched
+                    .iter()
+                    .map(|t| Lifetime::new(1 + random(5000), t, &clocks, &latest))
+                    .collect();
+                let size = |i: usize| lifetimes[i].bytes.next_multiple_of(64);
+                let (offsets, total) = place(&lifetimes, 64);
+                check(&touched, &lifetimes, &before, (&offsets, total));
+                let swept = sweep(&lifetimes, size);
+                let top = (0..n).map(|i| swept[i] + size(i)).max().unwrap_or(0);
+                check(&touched, &lifetimes, &before, (&swept, top));
+            }
         }
+    }
+
+    /// The room for results of 64 bytes that each step writes and `readers` of it read.
+    fn room(clocks: &Clocks, n: usize, readers: impl Fn(usize) -> Vec<usize>) -> u64 {
+        let latest = clocks.latest();
+        let lifetimes: Vec<Lifetime> = (0..n)
+            .map(|i| {
+                let touched: Vec<usize> = std::iter::once(i).chain(readers(i)).collect();
+                Lifetime::new(64, &touched, clocks, &latest)
+            })
+            .collect();
+        place(&lifetimes, 64).1
     }
 
     #[test]
     fn a_chain_needs_room_for_two() {
-        let lifetimes: Vec<Lifetime> = (0..10)
-            .map(|i| Lifetime {
-                bytes: 64,
-                first: i,
-                last: i + 1,
-            })
-            .collect();
-        assert_eq!(place(&lifetimes, 64).1, 128);
+        let mut clocks = Clocks::new(1);
+        for _ in 0..11 {
+            clocks.push(0, &[]);
+        }
+        assert_eq!(room(&clocks, 10, |i| vec![i + 1]), 128);
+    }
+
+    #[test]
+    fn branches_reuse_their_own_and_not_each_other_s() {
+        // Two chains of five, one step of each in turn, from one step and to one.
+        let mut clocks = Clocks::new(2);
+        clocks.push(0, &[]);
+        for i in 1..11 {
+            let first: &[usize] = if i == 2 { &[0] } else { &[] };
+            clocks.push((i + 1) % 2, first);
+        }
+        clocks.push(0, &[10]);
+        let reader = |i: usize| match i {
+            0 => vec![1, 2],
+            9 | 10 => vec![11],
+            _ => vec![i + 2],
+        };
+        // The first result, then two of each chain.
+        assert_eq!(room(&clocks, 11, reader), 64 * 5);
     }
 }

@@ -3,8 +3,12 @@
 mod arrange;
 mod bound;
 mod devices;
+mod estimate;
+mod lanes;
 mod memory;
+mod order;
 mod plan;
 mod steps;
 
+pub use lanes::{DEFAULT_LANES, MAX_LANES};
 pub use plan::{LowerError, LowerOptions, Lowered, Source, lower};

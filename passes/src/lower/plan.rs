@@ -2,7 +2,9 @@
 
 use super::bound::bound;
 use super::devices::{self, Codes, GPU};
+use super::lanes;
 use super::memory::{Lifetime, place};
+use super::order::Clocks;
 use super::steps::{ModelDraft, StorageKind, lower_graph};
 use bytes::Bytes;
 use ir::{Graph, Program, WeightId};
@@ -77,6 +79,9 @@ pub struct LowerOptions {
     pub host_classes: Vec<String>,
     /// Whether models never run at once, so that one arena serves them all in turn.
     pub one_at_a_time: bool,
+    /// The most lanes that the steps of a model on a GPU may be spread over; with none or one, they
+    /// run one after the other.
+    pub lanes: u16,
     /// Number of nodes of each model before optimisation.
     pub n_nodes: Vec<u32>,
     /// BLAKE3 of each model after import.
@@ -132,6 +137,7 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
                 &mut codes,
                 &mut plan.warnings,
             );
+            lanes::assign(draft, &codes.generated, target, options.lanes);
         }
     }
     let mut builder = Builder {
@@ -317,8 +323,12 @@ impl Builder<'_> {
                 model,
                 device: step.device,
                 code,
-                lane: 0,
-                waits: vec![],
+                lane: step.lane,
+                waits: step
+                    .waits
+                    .iter()
+                    .map(|&w| StepIndex(first_step.0 + w as u32))
+                    .collect(),
                 label: step.label.clone(),
                 origin: step.origin.names().map(str::to_string).collect(),
                 flop: step.flop,
@@ -408,7 +418,9 @@ impl Builder<'_> {
         draft: &ModelDraft,
         weights: &BTreeMap<WeightId, WeightIndex>,
     ) -> Vec<Place> {
-        let mut touched: Vec<Option<(usize, usize)>> = vec![None; draft.storages.len()];
+        let clocks = Clocks::of(&draft.steps);
+        let latest = clocks.latest();
+        let mut touched: Vec<Vec<usize>> = vec![vec![]; draft.storages.len()];
         for (i, step) in draft.steps.iter().enumerate() {
             let own = [step.workspace, step.counters];
             for s in step
@@ -417,7 +429,7 @@ impl Builder<'_> {
                 .map(|a| a.0)
                 .chain(own.into_iter().flatten())
             {
-                touched[s] = Some((touched[s].map_or(i, |(first, _)| first), i));
+                touched[s].push(i);
             }
         }
         let io = self.arena(self.home, ArenaKind::Io, vec![model]);
@@ -429,7 +441,7 @@ impl Builder<'_> {
                     let storage = &draft.storages[s];
                     storage.kind == StorageKind::Scratch
                         && storage.device == device
-                        && touched[s].is_some()
+                        && !touched[s].is_empty()
                 })
                 .collect();
             if scratch_arenas.contains_key(&device) || device != self.home && scratch.is_empty() {
@@ -437,14 +449,7 @@ impl Builder<'_> {
             }
             let lifetimes: Vec<Lifetime> = scratch
                 .iter()
-                .map(|&s| {
-                    let (first, last) = touched[s].unwrap_or_default();
-                    Lifetime {
-                        bytes: draft.storages[s].bytes,
-                        first,
-                        last,
-                    }
-                })
+                .map(|&s| Lifetime::new(draft.storages[s].bytes, &touched[s], &clocks, &latest))
                 .collect();
             let (offsets, bytes) = place(&lifetimes, BUFFER_ALIGN);
             scratch_arenas.insert(device, self.scratch(device, model, bytes));
@@ -470,7 +475,7 @@ impl Builder<'_> {
                     places.push(Place::Weight(index));
                     continue;
                 }
-                StorageKind::Scratch | StorageKind::Counters if touched[s].is_none() => {
+                StorageKind::Scratch | StorageKind::Counters if touched[s].is_empty() => {
                     places.push(Place::Buffer(BufferIndex(u32::MAX)));
                     continue;
                 }

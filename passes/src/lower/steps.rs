@@ -52,6 +52,10 @@ pub(super) struct StepDraft {
     pub workspace: Option<usize>,
     /// The storage of the code's counters.
     pub counters: Option<usize>,
+    /// The lane that it runs in.
+    pub lane: u16,
+    /// Steps of other lanes that must have finished, by their positions in the model.
+    pub waits: Vec<usize>,
 }
 
 /// One model, lowered.
@@ -436,6 +440,8 @@ impl Lowering<'_> {
             code: None,
             workspace: None,
             counters: None,
+            lane: 0,
+            waits: vec![],
         });
     }
 
@@ -471,6 +477,8 @@ impl Lowering<'_> {
             code: None,
             workspace: None,
             counters: None,
+            lane: 0,
+            waits: vec![],
         });
     }
 

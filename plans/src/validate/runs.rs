@@ -137,6 +137,15 @@ impl Runs {
     }
 }
 
+impl ArgSpec {
+    /// Whether some byte of a tensor may be touched by both arguments, which start at bytes `at` and
+    /// `other_at` of it; slices of a concatenation that lie in turns share none. Where it can't be
+    /// told, they share one. Both arguments lie in the tensor.
+    pub fn shares_bytes(&self, at: u64, other: &ArgSpec, other_at: u64) -> bool {
+        !Runs::new(self, at).is_disjoint(&Runs::new(other, other_at))
+    }
+}
+
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }

@@ -21,6 +21,11 @@ fn json(schedule: &Schedule) -> String {
     serde_json::to_string(schedule).unwrap_or_default()
 }
 
+/// The schedule that a text stands for, as [`Generated::schedule`] gives it.
+pub fn parse(schedule: &str) -> Option<Schedule> {
+    serde_json::from_str(schedule).ok()
+}
+
 /// The contraction's code with the schedule that [`choose`] gives.
 ///
 /// # Errors

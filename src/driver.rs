@@ -1,6 +1,7 @@
 //! The pipeline: models in, one plan out.
 
 use crate::device_code::{Compilation, Gpus, Workshop, add_images};
+use crate::device_model::{DeviceModel, Sources};
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
@@ -23,6 +24,8 @@ pub struct Request {
     pub target: Target,
     /// Where kernels for GPUs are compiled.
     pub workshop: Workshop,
+    /// What is known of the device.
+    pub costs: Sources,
     /// Classes of kernels that run on the host also where there is a GPU.
     pub on_host: Vec<String>,
     /// Whether models never run at once.
@@ -143,6 +146,8 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
     let mut clock = Clock {
         started: Instant::now(),
     };
+    let device = DeviceModel::find(&request.costs, &request.target)?;
+    summary.notes.extend(device.notes.iter().cloned());
     observer.phase("read");
     let mut program = read(request, &mut summary)?;
     summary.phases.push(("read", clock.lap()));
@@ -179,7 +184,7 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         one_at_a_time: request.one_at_a_time,
         n_nodes: summary.models.iter().map(|m| m.n_nodes as u32).collect(),
         hashes,
-        options: canonical_options(request),
+        options: canonical_options(request) + &device.options,
         compiler: format!("dlirc {}", env!("CARGO_PKG_VERSION")),
     };
     let Lowered {
@@ -201,6 +206,9 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         summary.device_code = Some(compilation);
         summary.phases.push(("kernels", clock.lap()));
     }
+
+    passes::predict::predict(&mut plan, &device.costs());
+    summary.phases.push(("predict", clock.lap()));
 
     observer.phase("validate");
     let lengths = plans::Lengths::needed(&plan);

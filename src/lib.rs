@@ -5,6 +5,7 @@
 pub mod beside;
 pub mod cli;
 pub mod device_code;
+pub mod device_model;
 pub mod driver;
 pub mod inputs;
 pub mod limits;

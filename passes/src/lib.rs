@@ -11,6 +11,7 @@ pub mod lower;
 pub mod manager;
 pub mod normalise;
 mod pattern;
+pub mod predict;
 
 pub use manager::{Changed, Options, Pass, PassCx, PassError, Phase, Stage};
 

@@ -4,6 +4,7 @@ use crate::cli::models::arena_name;
 use crate::cli::progress::{Bar, bar};
 use crate::cli::table::{mib, table};
 use crate::device_code::{Gpus, Workshop};
+use crate::device_model::Sources;
 use crate::driver::{self, Compiled, Request, Target, Watch};
 use crate::measure::peak_memory;
 use crate::report::{Diagnostic, data, draw, say};
@@ -56,6 +57,13 @@ pub(super) struct Compile {
     /// The models never run at once: one arena serves them in turn.
     #[arg(long)]
     one_at_a_time: bool,
+    /// Take the times of blocks from this database, which `dlirc profile` writes, where it has them.
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
+    /// Predict times for this device: h200, cpu, or a file that `dlirc profile device` wrote; else for
+    /// one of the target.
+    #[arg(long, value_name = "NAME")]
+    device_model: Option<String>,
     /// Verify the program after each pass.
     #[arg(long)]
     verify: bool,
@@ -143,6 +151,10 @@ impl Compile {
             workshop: Workshop {
                 nvrtc: self.nvrtc,
                 cache: default.cache.filter(|_| !self.no_kernel_cache),
+            },
+            costs: Sources {
+                device: self.device_model,
+                database: self.costs,
             },
             on_host: self.on_host,
             one_at_a_time: self.one_at_a_time,

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod lower;
 pub mod manager;
 pub mod normalise;
+pub mod partition;
 mod pattern;
 pub mod predict;
 

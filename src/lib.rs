@@ -9,6 +9,7 @@ pub mod device_model;
 pub mod driver;
 pub mod inputs;
 pub mod limits;
+pub mod load;
 pub mod measure;
 pub mod npy;
 pub mod oracle;

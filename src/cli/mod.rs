@@ -11,6 +11,8 @@ mod models;
 mod pass;
 pub mod progress;
 mod run;
+mod scenes;
+mod simulate;
 pub mod table;
 mod verify;
 
@@ -45,6 +47,7 @@ enum Verb {
     Bench(bench::Bench),
     Explain(explain::Explain),
     Pass(pass::Pass),
+    Simulate(simulate::Simulate),
     Fill(fill::Fill),
     Completions(completions::Completions),
     Man(man::Man),
@@ -64,6 +67,7 @@ impl Cli {
             Verb::Bench(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
             Verb::Pass(verb) => verb.run(),
+            Verb::Simulate(verb) => verb.run(),
             Verb::Fill(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),

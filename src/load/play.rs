@@ -1,0 +1,250 @@
+//! Playing scenes: who is asked what, what plays it, what is kept.
+
+use crate::load::arrivals::{self, Arrival, Pattern};
+use crate::load::bounds::{Checked, check};
+use crate::load::catalogue::Catalogue;
+use crate::load::scene::{Kind, Scene, Service, VERSION};
+use crate::load::statistics::{Collector, Statistics};
+use crate::load::table::Played;
+use crate::report::Diagnostic;
+use plans::ValidPlan;
+use runtime::schedule::{self, Options, Policy, Record, Request};
+
+/// What plays scenes: a machine, or simulated time.
+pub trait Player {
+    /// Whether it measures.
+    fn kind(&self) -> Kind;
+
+    /// What runs the plan; empty if nothing does.
+    fn device(&self) -> String;
+
+    /// Threads on the host; 0 if none runs it.
+    fn threads(&self) -> usize;
+
+    /// Lets `requests` come and hands each to `record` as it ended, in any order.
+    ///
+    /// # Errors
+    /// What can't be run, and the errors of `record`.
+    fn play(
+        &mut self,
+        policy: Policy,
+        options: &Options,
+        requests: &[schedule::Arrival],
+        record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic>;
+}
+
+/// How requests come.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Source {
+    /// As a pattern says, at the models' rates: so many, from this seed.
+    Pattern {
+        /// The pattern.
+        pattern: Pattern,
+        /// How many in all.
+        n: u64,
+        /// What they are drawn from.
+        seed: u64,
+    },
+    /// As they were recorded.
+    Recorded(Vec<Arrival>),
+}
+
+/// What is asked in a scene, whatever plays it under whatever policy.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Asked {
+    /// What the rates were made from, if from a load.
+    pub load: Option<f64>,
+    /// Each model of the plan.
+    pub services: Vec<Service>,
+    /// How requests come.
+    pub source: Source,
+}
+
+impl Asked {
+    /// The requests, by time.
+    pub fn requests(&self) -> Vec<schedule::Arrival> {
+        let arrivals = match &self.source {
+            Source::Recorded(arrivals) => arrivals.clone(),
+            Source::Pattern { pattern, n, seed } => {
+                let rates = self.services.iter().map(|s| (s.model.as_str(), s.rate));
+                arrivals::arrivals(&rates.collect::<Vec<_>>(), *pattern, *seed, *n)
+            }
+        };
+        let request = |a: Arrival| {
+            let service = &self.services[a.model.index()];
+            schedule::Arrival {
+                at_ns: a.at_ns,
+                request: Request {
+                    deadline_ns: service.deadline_ns,
+                    priority: service.priority,
+                    ..Request::new(a.model)
+                },
+            }
+        };
+        arrivals.into_iter().map(request).collect()
+    }
+
+    /// How many there are at most.
+    pub fn n_requests(&self) -> u64 {
+        match &self.source {
+            Source::Pattern { n, .. } => *n,
+            Source::Recorded(arrivals) => arrivals.len() as u64,
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.source {
+            Source::Pattern { pattern, .. } => pattern.name().into(),
+            Source::Recorded(arrivals) => {
+                let mut hasher = blake3::Hasher::new();
+                for a in arrivals {
+                    hasher.update(&a.at_ns.to_le_bytes());
+                    hasher.update(&a.model.0.to_le_bytes());
+                }
+                format!("file:{}", &hasher.finalize().to_hex()[..32])
+            }
+        }
+    }
+}
+
+/// Plays scenes of one plan.
+pub struct Stage<'s> {
+    /// The plan.
+    pub plan: &'s ValidPlan,
+    /// What tells it from other plans.
+    pub plan_hash: &'s str,
+    /// Multiples of solo times for which late requests are counted.
+    pub limits: &'s [f64],
+    /// What policies are told.
+    pub options: &'s Options,
+    /// Where finished scenes are, if they are kept.
+    pub catalogue: Option<&'s Catalogue>,
+    /// Whether finished scenes are played again.
+    pub again: bool,
+}
+
+impl Stage<'_> {
+    /// Plays what is asked under `policy`, or finds it finished. `progress` is told how many requests
+    /// have ended.
+    ///
+    /// # Errors
+    /// Those of the player, and when a scene can't be kept or read. Nothing is kept then.
+    pub fn play(
+        &self,
+        player: &mut dyn Player,
+        asked: &Asked,
+        policy: Policy,
+        progress: &dyn Fn(u64),
+    ) -> Result<Played, Diagnostic> {
+        let requests = asked.requests();
+        let scene = self.scene(player, asked, policy, requests.len() as u64);
+        let statistics = match self.finished(&scene)? {
+            Some(statistics) => statistics,
+            None => self.make(player, &scene, policy, &requests, progress)?,
+        };
+        let bounds = self.bounds(policy, &requests, &statistics);
+        Ok(Played {
+            scene,
+            statistics,
+            bounds,
+        })
+    }
+
+    fn scene(&self, player: &dyn Player, asked: &Asked, policy: Policy, n: u64) -> Scene {
+        let Options {
+            queue,
+            lanes,
+            copies,
+            ahead,
+            levels,
+            limits,
+            starvation_cap,
+            admission,
+            drop_late,
+        } = self.options;
+        Scene {
+            version: VERSION,
+            kind: player.kind(),
+            plan: self.plan_hash.into(),
+            device: player.device(),
+            threads: player.threads(),
+            policy: policy.to_string(),
+            arrivals: asked.name(),
+            load: asked.load,
+            requests: n,
+            seed: match asked.source {
+                Source::Pattern { seed, .. } => seed,
+                Source::Recorded(_) => 0,
+            },
+            options: format!(
+                "queue {queue}, lanes {lanes}, copies {copies}, ahead {ahead}, levels {levels}, \
+                 limits {limits:?}, starvation cap {starvation_cap}, admission {admission}, \
+                 drop late {drop_late}"
+            ),
+            services: asked.services.clone(),
+        }
+    }
+
+    fn finished(&self, scene: &Scene) -> Result<Option<Statistics>, Diagnostic> {
+        match self.catalogue.filter(|_| !self.again) {
+            Some(catalogue) => catalogue.finished(scene, &self.plan.models, self.limits),
+            None => Ok(None),
+        }
+    }
+
+    fn make(
+        &self,
+        player: &mut dyn Player,
+        scene: &Scene,
+        policy: Policy,
+        requests: &[schedule::Arrival],
+        progress: &dyn Fn(u64),
+    ) -> Result<Statistics, Diagnostic> {
+        let models = &self.plan.models;
+        let mut draft = match self.catalogue {
+            Some(catalogue) => Some(catalogue.begin(scene, models)?),
+            None => None,
+        };
+        let mut collector = Collector::new(models.len());
+        let mut n = 0;
+        player.play(policy, self.options, requests, &mut |record| {
+            collector.add(record);
+            n += 1;
+            progress(n);
+            match &mut draft {
+                Some(draft) => draft.record(record),
+                None => Ok(()),
+            }
+        })?;
+        if n != requests.len() as u64 {
+            return Err(Diagnostic::error(
+                "lost-requests",
+                format!("{} requests came, and {n} ended", requests.len()),
+            )
+            .at(format!("policy {policy}"))
+            .help("this is a defect of dlirc"));
+        }
+        let statistics = collector.statistics(models, self.limits);
+        if let Some(draft) = draft {
+            draft.finish(&statistics)?;
+        }
+        Ok(statistics)
+    }
+
+    fn bounds(
+        &self,
+        policy: Policy,
+        requests: &[schedule::Arrival],
+        statistics: &Statistics,
+    ) -> Option<Checked> {
+        let deploy = self.plan.deploy.as_ref()?;
+        check(
+            &self.plan.models,
+            deploy,
+            policy.name(),
+            requests,
+            statistics,
+        )
+    }
+}

@@ -1,0 +1,55 @@
+//! Scenes in simulated time.
+
+use crate::load::play::Player;
+use crate::load::scene::Kind;
+use crate::report::Diagnostic;
+use runtime::schedule::{Arrival, Options, Policy, Profile, ProfileError, Record, Simulation};
+
+/// Simulated time, on a device that is what a profile says.
+pub struct Simulated {
+    /// The profile.
+    pub profile: Profile,
+}
+
+impl Player for Simulated {
+    fn kind(&self) -> Kind {
+        Kind::Simulated
+    }
+
+    fn device(&self) -> String {
+        String::new()
+    }
+
+    fn threads(&self) -> usize {
+        0
+    }
+
+    fn play(
+        &mut self,
+        policy: Policy,
+        options: &Options,
+        requests: &[Arrival],
+        record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let mut simulation = Simulation::new(&self.profile, policy, options)?;
+        let mut failed = None;
+        simulation.run(requests.iter().copied(), &mut |ended| {
+            if failed.is_none() {
+                failed = record(ended).err();
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+impl From<ProfileError> for Diagnostic {
+    fn from(e: ProfileError) -> Self {
+        let diagnostic = Self::from_error("no-profile", &e);
+        match e {
+            ProfileError::NoTime { .. } => diagnostic.help(
+                "compile the models again, for the device; the compiler predicts what blocks take",
+            ),
+            ProfileError::Blocks { .. } | ProfileError::NoModel => diagnostic,
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! What many requests come to.
+
+use crate::load::record::ratio;
+use plans::Model;
+use runtime::schedule::{Outcome, Record};
+use serde::{Deserialize, Serialize};
+
+/// Order statistics and moments. A percentile is the smallest value that so many are not above.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Spread {
+    /// The smallest.
+    pub min: f64,
+    /// The mean.
+    pub mean: f64,
+    /// The largest.
+    pub max: f64,
+    /// The sample's standard deviation; 0 of one value.
+    pub std: f64,
+    /// The median.
+    pub p50: f64,
+    /// 90 of 100 are not above it.
+    pub p90: f64,
+    /// 95 of 100 are not above it.
+    pub p95: f64,
+    /// 99 of 100 are not above it.
+    pub p99: f64,
+    /// 999 of 1,000 are not above it.
+    pub p999: f64,
+}
+
+impl Spread {
+    /// Of values in ascending order; none of none.
+    pub fn of(sorted: &[f64]) -> Option<Self> {
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
+        let n = sorted.len();
+        let mean = sorted.iter().sum::<f64>() / n as f64;
+        let squares: f64 = sorted.iter().map(|v| (v - mean) * (v - mean)).sum();
+        Some(Self {
+            min,
+            mean,
+            max,
+            std: match n {
+                1 => 0.0,
+                _ => (squares / (n - 1) as f64).sqrt(),
+            },
+            p50: percentile(sorted, 500),
+            p90: percentile(sorted, 900),
+            p95: percentile(sorted, 950),
+            p99: percentile(sorted, 990),
+            p999: percentile(sorted, 999),
+        })
+    }
+}
+
+/// The smallest of `sorted`, which is not empty, that `per_mille` of 1,000 are not above.
+fn percentile(sorted: &[f64], per_mille: usize) -> f64 {
+    sorted[(sorted.len() * per_mille).div_ceil(1000).max(1) - 1]
+}
+
+/// Requests of one model, or of all.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Requests that came.
+    pub requests: u64,
+    /// Those that finished.
+    pub finished: u64,
+    /// Those that were turned away when they came.
+    pub rejected: u64,
+    /// Those that were given up because their deadline had passed.
+    pub dropped: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that were taken back by who sent them.
+    pub cancelled: u64,
+    /// Response ratios of those that finished.
+    pub ratio: Option<Spread>,
+    /// Times from arrival to finish, in milliseconds.
+    pub response_ms: Option<Spread>,
+    /// Times in which none of a finished request's blocks ran, in milliseconds.
+    pub wait_ms: Option<Spread>,
+    /// The longest time from arrival to the start of the first block, in nanoseconds.
+    pub max_start_ns: u64,
+    /// The longest time from arrival to finish, in nanoseconds.
+    pub max_response_ns: u64,
+    /// Each k with the share of requests that did not finish within k × solo. Those that were taken
+    /// back don't count; those that were turned away or given up did not finish.
+    pub violations: Vec<(f64, f64)>,
+    /// Requests with a deadline that was not met.
+    pub late: u64,
+    /// Requests finished a second, from the first arrival to the last end of the scene.
+    pub throughput: f64,
+    /// The share of that time in which a block ran.
+    pub utilisation: f64,
+}
+
+impl Summary {
+    /// The share of requests that did not finish within k × solo, if it was asked for.
+    pub fn violation(&self, k: f64) -> Option<f64> {
+        let found = self.violations.iter().find(|(at, _)| *at == k);
+        found.map(|(_, share)| *share)
+    }
+}
+
+/// All of a scene's requests.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Statistics {
+    /// All together.
+    pub total: Summary,
+    /// Each model that was asked, in the plan's order.
+    pub models: Vec<ModelSummary>,
+    /// The largest p99 of response ratios that a model has.
+    pub worst_p99: Option<f64>,
+    /// While any block ran, how many ran at once in the mean.
+    pub side_by_side: f64,
+    /// From the first arrival to the last end, in nanoseconds.
+    pub span_ns: u64,
+    /// Response ratios with the share of all requests, less those taken back, that finished within
+    /// them.
+    pub distribution: Vec<(f64, f64)>,
+}
+
+/// The requests of a model.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// The model.
+    pub model: String,
+    /// What they come to.
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+/// The factors for which violations are counted, besides those that are asked for: from 1 to 64, eight
+/// to an octave.
+pub fn factors() -> Vec<f64> {
+    // 2^(i/8) by multiplication: libraries differ in the last digit.
+    const EIGHTH: f64 = 1.090_507_732_665_257_7;
+    let mut factors = vec![];
+    for octave in 0..6 {
+        let mut k = f64::from(1 << octave);
+        for _ in 0..8 {
+            factors.push((k * 1e4).round() / 1e4);
+            k *= EIGHTH;
+        }
+    }
+    factors.push(64.0);
+    factors
+}
+
+/// Times in which something ran.
+#[derive(Default)]
+struct Busy {
+    spans: Vec<[u64; 2]>,
+    /// Of `spans`, how many are apart and in order.
+    tidy: usize,
+    /// All spans, one after another.
+    sum_ns: u64,
+}
+
+impl Busy {
+    fn add(&mut self, span: [u64; 2]) {
+        self.sum_ns += span[1].saturating_sub(span[0]);
+        match self.spans.last_mut() {
+            Some(last) if last[0] <= span[0] && span[0] <= last[1] => {
+                last[1] = last[1].max(span[1])
+            }
+            _ => self.spans.push(span),
+        }
+        if self.spans.len() > 2 * self.tidy + 65_536 {
+            self.tidy();
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.spans.sort_unstable();
+        let mut apart: Vec<[u64; 2]> = vec![];
+        for &span in &self.spans {
+            match apart.last_mut() {
+                Some(last) if span[0] <= last[1] => last[1] = last[1].max(span[1]),
+                _ => apart.push(span),
+            }
+        }
+        self.spans = apart;
+        self.tidy = self.spans.len();
+    }
+
+    /// The time in which anything ran.
+    fn covered_ns(&mut self) -> u64 {
+        self.tidy();
+        self.spans.iter().map(|s| s[1] - s[0]).sum()
+    }
+}
+
+/// The requests of one model, or of all, so far.
+#[derive(Default)]
+struct Tally {
+    requests: u64,
+    rejected: u64,
+    dropped: u64,
+    failed: u64,
+    cancelled: u64,
+    late: u64,
+    max_start_ns: u64,
+    ratios: Vec<f64>,
+    responses: Vec<u64>,
+    waits: Vec<u64>,
+    busy: Busy,
+}
+
+impl Tally {
+    fn add(&mut self, record: &Record) {
+        self.requests += 1;
+        for block in &record.blocks {
+            self.busy.add([block.start_ns, block.end_ns]);
+        }
+        match record.outcome {
+            Outcome::Done => {}
+            Outcome::Refused(_) => self.rejected += 1,
+            Outcome::Dropped => self.dropped += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::Cancelled => self.cancelled += 1,
+        }
+        // Those that were taken back had no need to be on time.
+        if record.outcome != Outcome::Cancelled {
+            self.late += u64::from(record.is_late());
+        }
+        if !record.blocks.is_empty() {
+            let start_ns = record.start_ns.saturating_sub(record.arrival_ns);
+            self.max_start_ns = self.max_start_ns.max(start_ns);
+        }
+        if let Some(ratio) = ratio(record) {
+            self.ratios.push(ratio);
+            self.responses.push(record.total_ns());
+            self.waits.push(record.wait_ns());
+        }
+    }
+
+    fn summary(&mut self, factors: &[f64], span_ns: u64) -> Summary {
+        self.ratios.sort_by(f64::total_cmp);
+        self.responses.sort_unstable();
+        self.waits.sort_unstable();
+        let ms = |all: &[u64]| {
+            let ms: Vec<f64> = all.iter().map(|&ns| ns as f64 / 1e6).collect();
+            Spread::of(&ms)
+        };
+        let seconds = span_ns as f64 / 1e9;
+        let finished = self.ratios.len() as u64;
+        Summary {
+            requests: self.requests,
+            finished,
+            rejected: self.rejected,
+            dropped: self.dropped,
+            failed: self.failed,
+            cancelled: self.cancelled,
+            ratio: Spread::of(&self.ratios),
+            response_ms: ms(&self.responses),
+            wait_ms: ms(&self.waits),
+            max_start_ns: self.max_start_ns,
+            max_response_ns: self.responses.last().copied().unwrap_or(0),
+            violations: factors.iter().map(|&k| (k, self.violation(k))).collect(),
+            late: self.late,
+            throughput: match span_ns {
+                0 => 0.0,
+                _ => finished as f64 / seconds,
+            },
+            utilisation: match span_ns {
+                0 => 0.0,
+                _ => self.busy.covered_ns() as f64 / span_ns as f64,
+            },
+        }
+    }
+
+    /// Those that count in shares.
+    fn counted(&self) -> u64 {
+        self.requests - self.cancelled
+    }
+
+    fn violation(&self, k: f64) -> f64 {
+        let within = self.ratios.partition_point(|&r| r <= k) as u64;
+        match self.counted() {
+            0 => 0.0,
+            all => (all - within) as f64 / all as f64,
+        }
+    }
+
+    /// The distribution of ratios, at no more than about 600 points: the tail whole, the rest thinned.
+    fn distribution(&self) -> Vec<(f64, f64)> {
+        let n = self.ratios.len();
+        let step = n.div_ceil(400).max(1);
+        let tail = n.saturating_sub(200);
+        let all = self.counted().max(1) as f64;
+        let points = (0..n).filter(|&i| i >= tail || i % step == 0).map(|i| {
+            let ratio = self.ratios[i];
+            let within = self.ratios.partition_point(|&r| r <= ratio);
+            (ratio, within as f64 / all)
+        });
+        let mut points: Vec<(f64, f64)> = points.collect();
+        points.dedup();
+        points
+    }
+}
+
+/// Counts requests as they end, in any order.
+pub struct Collector {
+    total: Tally,
+    models: Vec<Tally>,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+impl Collector {
+    /// For a plan of so many models.
+    pub fn new(n_models: usize) -> Self {
+        Self {
+            total: Tally::default(),
+            models: (0..n_models).map(|_| Tally::default()).collect(),
+            first_ns: u64::MAX,
+            last_ns: 0,
+        }
+    }
+
+    /// One more.
+    pub fn add(&mut self, record: &Record) {
+        self.first_ns = self.first_ns.min(record.arrival_ns);
+        self.last_ns = self.last_ns.max(record.finish_ns);
+        self.total.add(record);
+        self.models[record.request.model.index()].add(record);
+    }
+
+    /// What all came to. Violations are counted for `limits` and [`factors`].
+    pub fn statistics(mut self, models: &[Model], limits: &[f64]) -> Statistics {
+        let mut factors = factors();
+        factors.extend(limits);
+        factors.sort_by(f64::total_cmp);
+        factors.dedup();
+        let span_ns = self.last_ns.saturating_sub(self.first_ns);
+        let total = self.total.summary(&factors, span_ns);
+        let covered = self.total.busy.covered_ns();
+        let tallies = models.iter().zip(&mut self.models);
+        let models: Vec<ModelSummary> = tallies
+            .filter(|(_, tally)| tally.requests > 0)
+            .map(|(model, tally)| ModelSummary {
+                model: model.name.clone(),
+                summary: tally.summary(&factors, span_ns),
+            })
+            .collect();
+        let p99 = models.iter().filter_map(|m| Some(m.summary.ratio?.p99));
+        Statistics {
+            worst_p99: p99.max_by(f64::total_cmp),
+            side_by_side: match covered {
+                0 => 0.0,
+                _ => self.total.busy.sum_ns as f64 / covered as f64,
+            },
+            span_ns,
+            distribution: self.total.distribution(),
+            total,
+            models,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::record::tests::{model, record};
+    use models::random::Stream;
+    use runtime::schedule::Refusal;
+
+    /// A scene drawn at random: requests of two models on two lanes, some not done.
+    fn drawn(n: u64) -> Vec<Record> {
+        let stream = Stream::new("scene", 9);
+        let mut records = vec![];
+        for i in 0..n {
+            let draw = |k: u64, most: u64| stream.below(4 * i + k, most);
+            let mut r = record(
+                draw(0, 2) as u32,
+                i * 700,
+                draw(1, 9000),
+                500 + draw(2, 3000),
+            );
+            if i % 3 == 0 {
+                r.request.deadline_ns = Some(6000);
+            }
+            match draw(3, 20) {
+                0 => r.outcome = Outcome::Refused(Refusal::QueueFull),
+                1 => r.outcome = Outcome::Cancelled,
+                2 => r.outcome = Outcome::Dropped,
+                _ => {}
+            }
+            if matches!(r.outcome, Outcome::Refused(_)) {
+                r.blocks.clear();
+                (r.start_ns, r.finish_ns, r.execute_ns) = (r.arrival_ns, r.arrival_ns, 0);
+            }
+            records.push(r);
+        }
+        records
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-9 * a.abs().max(1.0)
+    }
+
+    /// The same, reckoned another way: from definitions, one pass for each number, by the clock for
+    /// what ran when.
+    fn check(found: &Summary, records: &[&Record], span: (u64, u64)) {
+        let done: Vec<&&Record> = records
+            .iter()
+            .filter(|r| r.outcome == Outcome::Done)
+            .collect();
+        let n = |o: fn(&Outcome) -> bool| records.iter().filter(|r| o(&r.outcome)).count() as u64;
+        assert_eq!(found.requests, records.len() as u64);
+        assert_eq!(found.finished, done.len() as u64);
+        assert_eq!(found.rejected, n(|o| matches!(o, Outcome::Refused(_))));
+        assert_eq!(found.dropped, n(|o| *o == Outcome::Dropped));
+        assert_eq!(found.cancelled, n(|o| *o == Outcome::Cancelled));
+        let ratio = |r: &Record| {
+            let total = (r.finish_ns - r.arrival_ns) as f64 / r.solo_ns as f64;
+            if total < 1.0 { 1.0 } else { total }
+        };
+        let ratios: Vec<f64> = done.iter().map(|r| ratio(r)).collect();
+        let spread = found.ratio.unwrap();
+        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+        let variance =
+            ratios.iter().map(|r| r * r).sum::<f64>() - mean * mean * ratios.len() as f64;
+        assert!(close(spread.mean, mean));
+        assert!((spread.std.powi(2) - variance / (ratios.len() - 1) as f64).abs() < 1e-6);
+        assert_eq!(spread.min, ratios.iter().copied().fold(f64::MAX, f64::min));
+        assert_eq!(spread.max, ratios.iter().copied().fold(0.0, f64::max));
+        for (at, share) in [
+            (spread.p50, 0.5),
+            (spread.p90, 0.9),
+            (spread.p99, 0.99),
+            (spread.p999, 0.999),
+        ] {
+            let below = |v: f64| ratios.iter().filter(|&&r| r <= v).count() as f64;
+            assert!(below(at) >= share * ratios.len() as f64 - 1e-9, "{share}");
+            let next = ratios
+                .iter()
+                .copied()
+                .filter(|&r| r < at)
+                .fold(0.0, f64::max);
+            assert!(below(next) < share * ratios.len() as f64, "{share}");
+        }
+        let counted: Vec<&&Record> = records
+            .iter()
+            .filter(|r| r.outcome != Outcome::Cancelled)
+            .collect();
+        for &(k, share) in &found.violations {
+            let over = |r: &&&&Record| r.outcome != Outcome::Done || ratio(r) > k;
+            let over = counted.iter().filter(over).count();
+            assert!(close(share, over as f64 / counted.len() as f64), "{k}");
+        }
+        let late = counted.iter().filter(|r| {
+            r.request
+                .deadline_ns
+                .is_some_and(|d| r.outcome != Outcome::Done || r.finish_ns > r.arrival_ns + d)
+        });
+        assert_eq!(found.late, late.count() as u64);
+        let start = records
+            .iter()
+            .filter(|r| !r.blocks.is_empty())
+            .map(|r| r.start_ns - r.arrival_ns);
+        assert_eq!(found.max_start_ns, start.max().unwrap());
+        let response = done.iter().map(|r| r.finish_ns - r.arrival_ns);
+        assert_eq!(found.max_response_ns, response.max().unwrap());
+        // Each nanosecond of the scene.
+        let mut runs = vec![false; span.1 as usize];
+        for b in records.iter().flat_map(|r| &r.blocks) {
+            runs[b.start_ns as usize..b.end_ns as usize].fill(true);
+        }
+        let busy = runs.iter().filter(|&&r| r).count() as f64;
+        assert!(close(found.utilisation, busy / (span.1 - span.0) as f64));
+        assert!(close(
+            found.throughput,
+            done.len() as f64 / ((span.1 - span.0) as f64 / 1e9)
+        ));
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_records() {
+        let records = drawn(3000);
+        let mut collector = Collector::new(3);
+        records.iter().rev().for_each(|r| collector.add(r));
+        let models = ["a", "b", "idle"].map(model);
+        let found = collector.statistics(&models, &[2.5]);
+        assert!(found.total.violation(2.5).is_some());
+        assert_eq!(found.total.violation(2.55), None);
+        let end = records.iter().map(|r| r.finish_ns).max().unwrap();
+        let all: Vec<&Record> = records.iter().collect();
+        check(&found.total, &all, (0, end));
+        assert_eq!(found.span_ns, end);
+        assert_eq!(found.models.len(), 2);
+        for (i, m) in found.models.iter().enumerate() {
+            assert_eq!(m.model, models[i].name);
+            let own = |r: &&Record| r.request.model.index() == i;
+            check(
+                &m.summary,
+                &records.iter().filter(own).collect::<Vec<_>>(),
+                (0, end),
+            );
+        }
+        let p99 = |i: usize| found.models[i].summary.ratio.unwrap().p99;
+        assert_eq!(found.worst_p99, Some(p99(0).max(p99(1))));
+        let ran: u64 = records
+            .iter()
+            .flat_map(|r| &r.blocks)
+            .map(|b| b.end_ns - b.start_ns)
+            .sum();
+        let covered = found.total.utilisation * end as f64;
+        assert!(close(found.side_by_side, ran as f64 / covered));
+        // The distribution is the complement of the violations.
+        for &(ratio, share) in &found.distribution {
+            let over = records.iter().filter(|r| r.outcome != Outcome::Cancelled);
+            let (mut all, mut within) = (0, 0);
+            for r in over {
+                all += 1;
+                within += u32::from(super::ratio(r).is_some_and(|own| own <= ratio));
+            }
+            assert!(close(share, f64::from(within) / f64::from(all)), "{ratio}");
+        }
+    }
+
+    #[test]
+    fn nothing_comes_to_nothing() {
+        let found = Collector::new(1).statistics(&[model("a")], &[2.0]);
+        assert_eq!((found.total.ratio, found.total.requests), (None, 0));
+        assert_eq!(
+            (found.total.throughput, found.total.utilisation),
+            (0.0, 0.0)
+        );
+        assert_eq!(found.total.violation(2.0), Some(0.0));
+        assert_eq!((found.models.len(), found.worst_p99), (0, None));
+    }
+
+    #[test]
+    fn one_request_has_no_deviation() {
+        let mut collector = Collector::new(1);
+        collector.add(&record(0, 10, 1000, 1000));
+        let found = collector.statistics(&[model("a")], &[]);
+        let spread = found.total.ratio.unwrap();
+        assert_eq!((spread.std, spread.min, spread.p999), (0.0, 2.0, 2.0));
+        assert_eq!((found.total.utilisation, found.side_by_side), (0.5, 1.0));
+    }
+
+    #[test]
+    fn factors_are_eight_to_an_octave() {
+        let factors = factors();
+        assert_eq!((factors.len(), factors[0], factors[48]), (49, 1.0, 64.0));
+        assert!(factors.contains(&2.0) && factors.contains(&8.0));
+        for w in factors.windows(2) {
+            assert!((w[1] / w[0] - 2f64.powf(0.125)).abs() < 1e-3);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What runs the steps of a plan.
 
 use plans::{ModelIndex, StepIndex, ValidPlan};
+use std::ops::Range;
 
 /// Takes the commands that run a model, in order.
 ///
@@ -38,6 +39,34 @@ pub trait Device {
     ///
     /// If a step failed.
     fn end(&mut self, model: ModelIndex) -> Result<(), Self::Error>;
+
+    /// Round `round` of the plan starts. Its blocks follow, instead of a model.
+    ///
+    /// # Errors
+    ///
+    /// If the device can't start.
+    fn begin_round(&mut self, _round: usize) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// The steps of the block at `position` of a round follow, as if in lanes of their own: they
+    /// start only when the block before in its lane and those that it is placed after have finished.
+    ///
+    /// # Errors
+    ///
+    /// If a step failed.
+    fn block(&mut self, _round: usize, _position: usize) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// The round ends when all lanes have.
+    ///
+    /// # Errors
+    ///
+    /// If a step failed.
+    fn end_round(&mut self, _round: usize) -> Result<(), Self::Error> {
+        Ok(())
+    }
 }
 
 /// Gives `device` the commands that run `model` once.
@@ -51,12 +80,38 @@ pub fn replay<D: Device>(
     device: &mut D,
 ) -> Result<(), D::Error> {
     device.begin(model)?;
-    for i in plan.models[model.index()].steps() {
+    steps(plan, plan.models[model.index()].steps(), device)?;
+    device.end(model)
+}
+
+/// Gives `device` the commands that run round `round` once: nothing if there is no such round.
+///
+/// # Errors
+///
+/// The first error of the device; nothing is commanded after it.
+pub fn replay_round<D: Device>(
+    plan: &ValidPlan,
+    round: usize,
+    device: &mut D,
+) -> Result<(), D::Error> {
+    let Some(found) = plan.deploy.as_ref().and_then(|d| d.rounds.get(round)) else {
+        return Ok(());
+    };
+    device.begin_round(round)?;
+    for (position, placed) in found.placed.iter().enumerate() {
+        device.block(round, position)?;
+        steps(plan, plan.blocks[placed.block.index()].steps(), device)?;
+    }
+    device.end_round(round)
+}
+
+fn steps<D: Device>(plan: &ValidPlan, steps: Range<usize>, device: &mut D) -> Result<(), D::Error> {
+    for i in steps {
         let step = StepIndex(i as u32);
         for &on in &plan.steps[i].waits {
             device.wait(step, on)?;
         }
         device.launch(step)?;
     }
-    device.end(model)
+    Ok(())
 }

@@ -274,6 +274,13 @@ const BROKEN_CONTEXT: &str =
 pub enum RunError {
     /// The plan has no such model.
     Model(PortError),
+    /// The plan has no such round.
+    NoRound {
+        /// Its number.
+        asked: usize,
+        /// How many rounds there are.
+        n_rounds: usize,
+    },
     /// A step failed.
     Step {
         /// The step.
@@ -329,7 +336,10 @@ impl RunError {
             RunError::Device { error, .. } if error.is_sticky() => Some(BROKEN_CONTEXT),
             RunError::Lost { .. } => Some(BROKEN_CONTEXT),
             RunError::Bind(error) => error.help(),
-            RunError::Model(_) | RunError::Step { .. } | RunError::Device { .. } => None,
+            RunError::NoRound { n_rounds: 0, .. } => {
+                Some("`dlirc compile --deploy` makes plans with rounds")
+            }
+            RunError::NoRound { .. } | RunError::Model(_) | RunError::Step { .. } | RunError::Device { .. } => None,
         }
     }
 }
@@ -338,6 +348,9 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Model(error) => error.fmt(f),
+            RunError::NoRound { asked, n_rounds } => {
+                write!(f, "no round {asked}; the plan has {n_rounds}")
+            }
             RunError::Step { step, fault } => write!(f, "{step}: {fault}"),
             RunError::Device {
                 model,

@@ -13,7 +13,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Memory to run the models of a plan in, one at a time.
+mod round;
+
+/// Memory to run the models of a plan in, one at a time or as one of the plan's rounds.
 ///
 /// Inputs and outputs stay between runs. Sessions of one engine may run at the same time; while
 /// one has the engine's threads, the others run on the thread that called them.

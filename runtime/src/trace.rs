@@ -1,11 +1,15 @@
 //! A device that writes commands down.
 
-use crate::cuda::schedule::{Cut, Node, Part, Segment, What, copied_bytes, schedule};
+use crate::cuda::is_on_device;
+use crate::cuda::schedule::{
+    Cut, Node, Part, Segment, What, copied_bytes, round_schedule, schedule,
+};
 use crate::device::Device;
 use plans::spec::Role;
-use plans::{ModelIndex, Place, StepIndex, ValidPlan};
+use plans::{BlockIndex, ModelIndex, Place, StepIndex, ValidPlan};
 use std::convert::Infallible;
 use std::fmt::Write;
+use std::ops::Range;
 
 /// Writes down the commands it is given, one a line:
 ///
@@ -27,12 +31,35 @@ use std::fmt::Write;
 /// launch 1 lane 0 map Add: read arena 1+0, read weight 1, write arena 0+4096
 ///   node 1: add 8x1x1 blocks of 128x1x1 threads, after 0 early
 /// ```
+///
+/// Rounds come as blocks, with those that a block waits for beside the one before in its lane; all
+/// blocks up to one that the host runs are one graph.
+///
+/// ```text
+/// begin round 0
+/// block 0 of resnet50 lane 0
+/// graph of blocks 0, 2, 1
+/// launch 0 lane 0 contract Conv+Relu: …
+///   node 0: contract 8x1x1 blocks of 128x1x1 threads
+/// block 2 of vgg19 lane 1
+/// …
+/// block 1 of resnet50 lane 0 after block 2
+/// …
+/// end round 0
+/// ```
 pub struct Trace<'a> {
     plan: &'a ValidPlan,
     text: String,
-    /// The graphs of the model that runs.
-    graphs: Vec<Segment>,
+    /// The graphs of what runs, each with its first step and a line about it.
+    graphs: Vec<(StepIndex, String, Segment)>,
 }
+
+/// Graphs as on a device whose kernels all wait for what came before.
+const CUT: Cut<'static> = Cut {
+    every_step: false,
+    timed: false,
+    waits: &|_| true,
+};
 
 impl<'a> Trace<'a> {
     /// A trace of commands for `plan`, empty so far.
@@ -95,15 +122,14 @@ impl Device for Trace<'_> {
     fn begin(&mut self, model: ModelIndex) -> Result<(), Infallible> {
         let name = &self.plan.models[model.index()].name;
         self.line(format_args!("begin {name}"));
-        let cut = Cut {
-            every_step: false,
-            timed: false,
-            waits: &|_| true,
-        };
-        let parts = schedule(self.plan, model, cut).parts.into_iter();
+        let parts = schedule(self.plan, model, CUT).parts.into_iter();
         self.graphs = parts
             .filter_map(|part| match part {
-                Part::Device(segment) => Some(segment),
+                Part::Device(segment) => {
+                    let Range { start, end } = segment.steps;
+                    let line = format!("graph of steps {start} to {}", end - 1);
+                    Some((StepIndex(start as u32), line, segment))
+                }
                 Part::Host(_) => None,
             })
             .collect();
@@ -140,10 +166,9 @@ impl Device for Trace<'_> {
                 }
             })
             .collect();
-        let starts = self.graphs.iter().find(|g| g.steps.start == step.index());
-        if let Some(steps) = starts.map(|g| g.steps.clone()) {
-            let last = steps.end - 1;
-            self.line(format_args!("graph of steps {} to {last}", steps.start));
+        let starts = self.graphs.iter().find(|(first, ..)| *first == step);
+        if let Some(line) = starts.map(|(_, line, _)| line.clone()) {
+            self.line(format_args!("{line}"));
         }
         self.line(format_args!(
             "launch {} lane {} {} {}: {}",
@@ -153,9 +178,9 @@ impl Device for Trace<'_> {
             launched.label,
             args.join(", ")
         ));
-        let graph = self.graphs.iter().find(|g| g.steps.contains(&step.index()));
-        let nodes: Vec<String> = graph
-            .into_iter()
+        let graphs = self.graphs.iter().map(|(.., segment)| segment);
+        let nodes: Vec<String> = graphs
+            .filter(|graph| graph.steps.contains(&step.index()))
             .flat_map(|graph| graph.nodes.iter().enumerate())
             .filter(|(_, node)| node.step == step)
             .map(|(n, node)| format!("  node {n}: {}", described(self.plan, node)))
@@ -169,6 +194,68 @@ impl Device for Trace<'_> {
     fn end(&mut self, model: ModelIndex) -> Result<(), Infallible> {
         let name = &self.plan.models[model.index()].name;
         self.line(format_args!("end {name}"));
+        Ok(())
+    }
+
+    fn begin_round(&mut self, round: usize) -> Result<(), Infallible> {
+        self.line(format_args!("begin round {round}"));
+        let Some(found) = self.plan.deploy.as_ref().and_then(|d| d.rounds.get(round)) else {
+            return Ok(());
+        };
+        let parts = round_schedule(self.plan, found, CUT).parts.into_iter();
+        let blocks = found.placed.iter().map(|p| p.block);
+        let mut blocks = blocks.peekable();
+        self.graphs = parts
+            .filter_map(|part| match part {
+                Part::Device(segment) => {
+                    // Blocks of a graph stand side by side in the round.
+                    let on_device = |b: &BlockIndex| {
+                        is_on_device(
+                            &self.plan.steps[self.plan.blocks[b.index()].first_step.index()],
+                        )
+                    };
+                    let own: Vec<BlockIndex> =
+                        std::iter::from_fn(|| blocks.next_if(on_device)).collect();
+                    let first = self.plan.blocks[own.first()?.index()].first_step;
+                    let own: Vec<String> = own.iter().map(|b| b.0.to_string()).collect();
+                    Some((
+                        first,
+                        format!("graph of blocks {}", own.join(", ")),
+                        segment,
+                    ))
+                }
+                Part::Host(_) => {
+                    blocks.next();
+                    None
+                }
+            })
+            .collect();
+        Ok(())
+    }
+
+    fn block(&mut self, round: usize, position: usize) -> Result<(), Infallible> {
+        let rounds = self.plan.deploy.as_ref().map(|d| &d.rounds);
+        let Some(placed) = rounds.and_then(|r| r.get(round)?.placed.get(position)) else {
+            return Ok(());
+        };
+        let model = self.plan.blocks[placed.block.index()].model;
+        let mut line = format!(
+            "block {} of {} lane {}",
+            placed.block.0,
+            self.plan.models[model.index()].name,
+            placed.lane
+        );
+        for (i, &after) in placed.after.iter().enumerate() {
+            line += if i == 0 { " after block " } else { " and " };
+            let before = rounds.and_then(|r| r.get(round)?.placed.get(after as usize));
+            line += &before.map_or_else(String::new, |b| b.block.0.to_string());
+        }
+        self.line(format_args!("{line}"));
+        Ok(())
+    }
+
+    fn end_round(&mut self, round: usize) -> Result<(), Infallible> {
+        self.line(format_args!("end round {round}"));
         Ok(())
     }
 }

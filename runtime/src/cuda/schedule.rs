@@ -1,20 +1,22 @@
-//! What a GPU is given to do for a model: graphs of launches and copies, and what the host does in
+//! What a GPU is given to do for a model or a round: graphs of launches and copies, and what the host does in
 //! between. A function of the plan alone.
 
-use plans::{CodeIndex, Device, KernelSpec, ModelIndex, Step, StepCode, StepIndex, ValidPlan};
+use plans::{
+    CodeIndex, Device, KernelSpec, ModelIndex, Round, Step, StepCode, StepIndex, ValidPlan,
+};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How a model runs: its parts, one after the other.
+/// How a model or a round runs: its parts, one after the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Schedule {
     pub(crate) parts: Vec<Part>,
 }
 
-/// Consecutive steps of a model.
+/// Consecutive steps of a model, or steps of several.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Part {
-    /// Steps of one block that the device runs: one graph.
+    /// Steps of one block that the device runs, or of several of a round: one graph.
     Device(Segment),
     /// Steps that the host runs when all before is done.
     Host(Range<usize>),
@@ -23,7 +25,8 @@ pub(crate) enum Part {
 /// What one graph holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Segment {
-    /// Its steps, by their positions in the plan.
+    /// Its steps, by their positions in the plan; of a round, from the first to the last, though some
+    /// in between may not be of it.
     pub(crate) steps: Range<usize>,
     /// Its nodes, those that come first first.
     pub(crate) nodes: Vec<Node>,
@@ -108,25 +111,133 @@ pub(crate) fn schedule(plan: &ValidPlan, model: ModelIndex, cut: Cut<'_>) -> Sch
     Schedule { parts }
 }
 
+/// How a round runs: graphs of all that the device runs up to where the host has to step in, with a
+/// branch for each lane.
+pub(crate) fn round_schedule(plan: &ValidPlan, round: &Round, cut: Cut<'_>) -> Schedule {
+    let mut parts = vec![];
+    let mut blocks: Vec<usize> = vec![];
+    for (p, placed) in round.placed.iter().enumerate() {
+        let steps = plan.blocks[placed.block.index()].steps();
+        if cut.every_step {
+            parts.extend(steps.map(|i| match is_on_device(&plan.steps[i]) {
+                true => Part::Device(segment(plan, i..i + 1, cut)),
+                false => Part::Host(i..i + 1),
+            }));
+        } else if is_on_device(&plan.steps[steps.start]) {
+            blocks.push(p);
+        } else {
+            if !blocks.is_empty() {
+                let before = std::mem::take(&mut blocks);
+                parts.push(Part::Device(round_segment(plan, round, &before, cut)));
+            }
+            parts.push(Part::Host(steps));
+        }
+    }
+    if !blocks.is_empty() {
+        parts.push(Part::Device(round_segment(plan, round, &blocks, cut)));
+    }
+    Schedule { parts }
+}
+
+/// The graph of some blocks of a round, by their positions in it, ascending. What they wait for
+/// outside of it is done before it starts.
+fn round_segment(plan: &ValidPlan, round: &Round, blocks: &[usize], cut: Cut<'_>) -> Segment {
+    let mut growing = Growing::new(plan, cut);
+    // For each block of the graph, the last step of each of its lanes, by number in the graph.
+    let mut lasts: Vec<Vec<usize>> = vec![];
+    let mut of_lane: BTreeMap<u16, usize> = BTreeMap::new();
+    let mut hull: Option<Range<usize>> = None;
+    for &p in blocks {
+        let placed = &round.placed[p];
+        let steps = plan.blocks[placed.block.index()].steps();
+        hull = Some(match hull {
+            None => steps.clone(),
+            Some(hull) => hull.start.min(steps.start)..hull.end.max(steps.end),
+        });
+        let waited = placed
+            .after
+            .iter()
+            .filter_map(|&a| blocks.binary_search(&(a as usize)).ok());
+        let waited: Vec<usize> = waited.chain(of_lane.get(&placed.lane).copied()).collect();
+        let mut own: BTreeMap<u16, usize> = BTreeMap::new();
+        let first = growing.n_steps();
+        for i in steps.clone() {
+            let step = &plan.steps[i];
+            let within = step.waits.iter().filter(|w| steps.contains(&w.index()));
+            let mut waits: Vec<usize> = within.map(|w| first + w.index() - steps.start).collect();
+            if waits.is_empty() && !own.contains_key(&step.lane) {
+                waits.extend(waited.iter().flat_map(|&b| lasts[b].iter().copied()));
+            }
+            own.insert(step.lane, growing.n_steps());
+            growing.push(StepIndex(i as u32), (p, step.lane), waits.into_iter());
+        }
+        of_lane.insert(placed.lane, lasts.len());
+        lasts.push(own.into_values().collect());
+    }
+    Segment {
+        steps: hull.unwrap_or(0..0),
+        nodes: growing.nodes,
+    }
+}
+
 /// The graph of `steps`. What they wait for outside of it is done before it starts.
 fn segment(plan: &ValidPlan, steps: Range<usize>, cut: Cut<'_>) -> Segment {
-    let timed = cut.timed;
-    let mut nodes: Vec<Node> = vec![];
-    let mut order = Order::default();
-    // The nodes that a step ends with, by the step's position in the segment.
-    let mut tails: Vec<Vec<usize>> = vec![];
+    let mut growing = Growing::new(plan, cut);
     for i in steps.clone() {
         let step = &plan.steps[i];
-        let index = StepIndex(i as u32);
         let within = step.waits.iter().filter(|w| steps.contains(&w.index()));
-        let before = order.push(step.lane, within.map(|w| w.index() - steps.start));
+        let waits = within.map(|w| w.index() - steps.start);
+        growing.push(StepIndex(i as u32), (0, step.lane), waits);
+    }
+    Segment {
+        steps,
+        nodes: growing.nodes,
+    }
+}
+
+/// A graph that steps are added to.
+struct Growing<'a> {
+    plan: &'a ValidPlan,
+    cut: Cut<'a>,
+    nodes: Vec<Node>,
+    order: Order,
+    /// The nodes that a step ends with, by the step's number in the graph.
+    tails: Vec<Vec<usize>>,
+}
+
+impl<'a> Growing<'a> {
+    fn new(plan: &'a ValidPlan, cut: Cut<'a>) -> Self {
+        Self {
+            plan,
+            cut,
+            nodes: vec![],
+            order: Order::default(),
+            tails: vec![],
+        }
+    }
+
+    fn n_steps(&self) -> usize {
+        self.tails.len()
+    }
+
+    /// Adds a step after those before it in its lane and those that it waits for, by number.
+    fn push(&mut self, index: StepIndex, lane: LaneKey, waits: impl Iterator<Item = usize>) {
+        let Cut {
+            timed,
+            waits: may_wait,
+            ..
+        } = self.cut;
+        let (plan, tails) = (self.plan, &self.tails);
+        let step = &plan.steps[index.index()];
+        let before = self.order.push(lane, waits);
         let mut after: Vec<usize> = before.into_iter().flat_map(|p| tails[p].clone()).collect();
         after.sort_unstable();
         after.dedup();
+        let nodes = &mut self.nodes;
         let mut push = |what: What, after: &mut Vec<usize>| {
-            let waits = |code: &StepCode| !timed && (cut.waits)(code.code);
+            let waits = |code: &StepCode| !timed && may_wait(code.code);
             let early = step.code.as_ref().is_some_and(waits)
-                && may_start_early(plan, step, what, after, &nodes);
+                && may_start_early(plan, step, what, after, nodes);
             nodes.push(Node {
                 step: index,
                 what,
@@ -150,10 +261,12 @@ fn segment(plan: &ValidPlan, steps: Range<usize>, cut: Cut<'_>) -> Segment {
         if timed {
             push(What::End, &mut after);
         }
-        tails.push(after);
+        self.tails.push(after);
     }
-    Segment { steps, nodes }
 }
+
+/// What tells lanes apart: the block of a round, and the lane in its model.
+type LaneKey = (usize, u16);
 
 /// Whether a launch may start while the only one that it depends on still runs: it waits for that
 /// one itself. Blocks of cooperative launches wait for each other and must not wait for room that
@@ -186,7 +299,7 @@ fn may_start_early(
 /// (Mattern, "Virtual time and global states of distributed systems", 1989).
 #[derive(Default)]
 struct Order {
-    lanes: BTreeMap<u16, usize>,
+    lanes: BTreeMap<LaneKey, usize>,
     /// The last step of each lane.
     last: Vec<usize>,
     /// The lane of each step, by number, and for each lane one more than the last step of it that
@@ -197,7 +310,7 @@ struct Order {
 impl Order {
     /// Adds the next step. Gives the steps that it must wait for; those that another of them has
     /// waited for are left out.
-    fn push(&mut self, lane: u16, waits: impl Iterator<Item = usize>) -> Vec<usize> {
+    fn push(&mut self, lane: LaneKey, waits: impl Iterator<Item = usize>) -> Vec<usize> {
         let next = self.lanes.len();
         let lane = *self.lanes.entry(lane).or_insert(next);
         let mut before: Vec<usize> = waits.collect();
@@ -237,17 +350,17 @@ mod tests {
     #[test]
     fn what_another_has_waited_for_is_left_out() {
         let mut order = Order::default();
-        assert!(order.push(0, [].into_iter()).is_empty());
+        assert!(order.push((0, 0), [].into_iter()).is_empty());
         // A second lane that nothing orders.
-        assert!(order.push(1, [].into_iter()).is_empty());
+        assert!(order.push((0, 1), [].into_iter()).is_empty());
         // The lane itself orders it; the wait adds nothing.
-        assert_eq!(order.push(0, [0].into_iter()), [0]);
+        assert_eq!(order.push((0, 0), [0].into_iter()), [0]);
         // Two lanes join.
-        assert_eq!(order.push(1, [2].into_iter()), [1, 2]);
+        assert_eq!(order.push((0, 1), [2].into_iter()), [1, 2]);
         // Step 3 has waited for 1 and 2, and 2 for 0.
-        assert_eq!(order.push(2, [0, 1, 2, 3].into_iter()), [3]);
-        assert_eq!(order.push(0, [3, 4].into_iter()), [4]);
+        assert_eq!(order.push((0, 2), [0, 1, 2, 3].into_iter()), [3]);
+        assert_eq!(order.push((0, 0), [3, 4].into_iter()), [4]);
         // A new lane, shorter clocks of old steps.
-        assert_eq!(order.push(7, [0, 1].into_iter()), [0, 1]);
+        assert_eq!(order.push((0, 7), [0, 1].into_iter()), [0, 1]);
     }
 }

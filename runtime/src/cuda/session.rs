@@ -5,7 +5,7 @@ use super::context::{Context, Current, Event, Stream};
 use super::driver::DriverError;
 use super::graph::{Graph, Location, Material};
 use super::memory::{DeviceMemory, PinnedMemory};
-use super::schedule::{Cut, Part, copied_bytes, schedule};
+use super::schedule::{Cut, Part, Schedule, copied_bytes, schedule};
 use super::{DevicePtr, is_on_device};
 use crate::cpu::exec::Fault;
 use crate::engine::Engine;
@@ -20,6 +20,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod round;
+
 /// What a session has on a device.
 ///
 /// Fields are dropped in this order: the stream, which waits for what still runs, before all that
@@ -29,6 +31,8 @@ pub(crate) struct DeviceSession {
     models: Vec<Option<Graphs>>,
     /// The same models with the times of all steps taken; made when first asked for.
     timed: Vec<Option<Timed>>,
+    /// Rounds of the plan; made when first asked for.
+    rounds: Vec<round::Rounds>,
     memory: Arc<DeviceMemory>,
     places: Places,
     staging: PinnedMemory,
@@ -172,6 +176,7 @@ impl DeviceSession {
         let mut session = Self {
             models: plan.models.iter().map(|_| None).collect(),
             timed: plan.models.iter().map(|_| None).collect(),
+            rounds: round::none_yet(plan),
             memory: Arc::new(memory),
             places,
             staging,
@@ -246,6 +251,21 @@ impl DeviceSession {
         timed: bool,
         events: &[Option<(Event, Event)>],
     ) -> Result<Graphs, BindError> {
+        let plan = engine.plan();
+        let first_step = plan.models[model.index()].first_step;
+        self.build_as(engine, timed, (first_step, events), |cut| {
+            schedule(plan, model, cut)
+        })
+    }
+
+    /// The graphs of what `schedule` says. Events are of the steps from the first one on.
+    fn build_as(
+        &self,
+        engine: &Engine,
+        timed: bool,
+        (first_step, events): (StepIndex, &[Option<(Event, Event)>]),
+        schedule: impl FnOnce(Cut<'_>) -> Schedule,
+    ) -> Result<Graphs, BindError> {
         let bound = engine.bound().expect("device sessions are of CUDA engines");
         let plan = engine.plan();
         let material = Steps {
@@ -253,14 +273,14 @@ impl DeviceSession {
             bound,
             places: &self.places,
             events,
-            first_step: plan.models[model.index()].first_step,
+            first_step,
         };
         let cut = Cut {
             every_step: bound.options.step_by_step,
             timed,
             waits: &|code| bound.images.waits(plan, code),
         };
-        let parts = schedule(plan, model, cut).parts.into_iter().map(|part| {
+        let parts = schedule(cut).parts.into_iter().map(|part| {
             Ok(match part {
                 Part::Device(segment) => Ready::Device(
                     Graph::new(plan, &self.context, &self.stream, &segment, &material)?,

@@ -30,10 +30,18 @@ pub struct Request {
     pub on_host: Vec<String>,
     /// Whether models never run at once.
     pub one_at_a_time: bool,
+    /// The most lanes of a model on a GPU; unless given, [`passes::lower::DEFAULT_LANES`].
+    pub lanes: Option<u16>,
     /// Phases that are left out, to see what they are worth. Only those that a program can do without.
     pub without: Vec<Phase>,
     /// What the pass manager is asked.
     pub passes: passes::Options,
+}
+
+impl Request {
+    fn lanes(&self) -> u16 {
+        self.lanes.unwrap_or(passes::lower::DEFAULT_LANES)
+    }
 }
 
 /// The phases that a program can do without.
@@ -182,6 +190,7 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         gpu,
         host_classes: request.on_host.clone(),
         one_at_a_time: request.one_at_a_time,
+        lanes: request.lanes(),
         n_nodes: summary.models.iter().map(|m| m.n_nodes as u32).collect(),
         hashes,
         options: canonical_options(request) + &device.options,
@@ -270,8 +279,11 @@ fn unique_name(path: &Path, taken: &mut BTreeSet<String>) -> String {
 /// What shapes the plan, as text for its fingerprint.
 fn canonical_options(request: &Request) -> String {
     let mut options = format!("target={}", request.target.name());
-    if matches!(&request.target, Target::Cuda(gpus) if !gpus.ptx) {
-        options += " no-ptx";
+    if let Target::Cuda(gpus) = &request.target {
+        if !gpus.ptx {
+            options += " no-ptx";
+        }
+        options += &format!(" lanes={}", request.lanes());
     }
     for class in &request.on_host {
         options += &format!(" on-host={class}");

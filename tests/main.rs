@@ -9,6 +9,7 @@ mod conformance;
 mod device_code;
 mod exported;
 mod gpu;
+mod lanes;
 mod models;
 mod plan;
 mod random_models;

@@ -2,8 +2,8 @@
 
 use ir::Program;
 use passes::PassCx;
-use passes::lower::{LowerOptions, Lowered, Source, lower};
-use plans::{Image, ImageIndex, ImageKind, Plan, ValidPlan};
+use passes::lower::{DEFAULT_LANES, LowerOptions, Lowered, Source, lower};
+use plans::{Image, ImageIndex, ImageKind, Plan, StepIndex, ValidPlan};
 use runtime::Loaded;
 
 /// Runs all passes, with the rules of programs checked after each.
@@ -40,6 +40,64 @@ pub(crate) fn loaded_for_no_gpu(
     let target = kernels::cuda::Target::of_arch(90).map_err(|e| e.to_string())?;
     let lowered = lowered_for(program, Some(target), host_classes)?;
     loaded_with(lowered, |_| Ok(vec![(ImageKind::Cubin(90), vec![0])]))
+}
+
+/// The same, its steps in another order that their lanes and waits allow, drawn by `random`.
+pub(crate) fn loaded_in_any_order(
+    program: &Program,
+    host_classes: &[String],
+    random: &mut dyn FnMut(usize) -> usize,
+) -> Result<Loaded, String> {
+    let target = kernels::cuda::Target::of_arch(90).map_err(|e| e.to_string())?;
+    let mut lowered = lowered_for(program, Some(target), host_classes)?;
+    reorder(&mut lowered.plan, random);
+    loaded_with(lowered, |_| Ok(vec![(ImageKind::Cubin(90), vec![0])]))
+}
+
+/// Puts the steps of each block in another order that their lanes and waits allow.
+fn reorder(plan: &mut Plan, random: &mut dyn FnMut(usize) -> usize) {
+    for block in &plan.blocks {
+        let first = block.first_step.index();
+        let range = first..first + block.n_steps as usize;
+        let steps = plan.steps[range.clone()].to_vec();
+        let mut place: Vec<Option<usize>> = vec![None; steps.len()];
+        let mut order = vec![];
+        while order.len() < steps.len() {
+            let is_ready = |&i: &usize| {
+                let lane = steps[..i].iter().zip(&place);
+                let own = lane.filter(|(s, _)| s.lane == steps[i].lane);
+                let waits = steps[i].waits.iter().filter(|w| w.index() >= first);
+                place[i].is_none()
+                    && own.map(|(_, done)| done).all(Option::is_some)
+                    && waits
+                        .map(|w| place[w.index() - first])
+                        .all(|done| done.is_some())
+            };
+            let ready: Vec<usize> = (0..steps.len()).filter(is_ready).collect();
+            let next = ready[random(ready.len())];
+            place[next] = Some(order.len());
+            order.push(next);
+        }
+        for (at, &old) in order.iter().enumerate() {
+            let mut step = steps[old].clone();
+            for wait in &mut step.waits {
+                if let Some(Some(place)) = wait.index().checked_sub(first).map(|w| place[w]) {
+                    *wait = StepIndex((first + place) as u32);
+                }
+            }
+            plan.steps[first + at] = step;
+        }
+        // Steps of later blocks that wait for these find them where they are now.
+        for step in &mut plan.steps[range.end..] {
+            for wait in &mut step.waits {
+                if range.contains(&wait.index())
+                    && let Some(place) = place[wait.index() - first]
+                {
+                    *wait = StepIndex((first + place) as u32);
+                }
+            }
+        }
+    }
 }
 
 /// A plan with the images that `compile` makes of each source, ready to bind.
@@ -87,6 +145,7 @@ pub(crate) fn lowered_for(
         target: if gpu.is_some() { "cuda:sm_90" } else { "cpu" }.into(),
         gpu,
         host_classes: host_classes.to_vec(),
+        lanes: DEFAULT_LANES,
         n_nodes: vec![0; program.graphs.len()],
         hashes: vec![[0; 32]; program.graphs.len()],
         compiler: "test".into(),

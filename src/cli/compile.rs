@@ -9,6 +9,8 @@ use crate::driver::{self, Compiled, Request, Target, Watch};
 use crate::measure::peak_memory;
 use crate::report::{Diagnostic, data, draw, say};
 use clap::Args;
+use clap::builder::RangedI64ValueParser;
+use passes::lower::{DEFAULT_LANES, MAX_LANES};
 use passes::manager::Observer;
 use passes::{Pass, Phase};
 use plans::Device;
@@ -64,6 +66,9 @@ pub(super) struct Compile {
     /// one of the target.
     #[arg(long, value_name = "NAME")]
     device_model: Option<String>,
+    /// The most branches of a model that a GPU runs at once; 1 runs its steps one after the other.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LANES, value_parser = lanes())]
+    lanes: u16,
     /// Verify the program after each pass.
     #[arg(long)]
     verify: bool,
@@ -115,6 +120,10 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
     Ok(Target::Cuda(Gpus { archs, ptx: true }))
 }
 
+fn lanes() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=i64::from(MAX_LANES))
+}
+
 /// A phase that can be left out.
 fn optional_phase(text: &str) -> Result<Phase, String> {
     let found = driver::OPTIONAL.into_iter().find(|p| p.name() == text);
@@ -158,6 +167,7 @@ impl Compile {
             },
             on_host: self.on_host,
             one_at_a_time: self.one_at_a_time,
+            lanes: Some(self.lanes),
             without: self.without,
             passes: passes::Options {
                 verify: self.verify || cfg!(debug_assertions),

@@ -53,15 +53,21 @@ fn evaluate(program: &Program, drafts: &[Draft], way: &str) -> Result<(), String
     Ok(())
 }
 
-/// Compiles and runs, on one thread and on several, as a plan for a GPU on the host, and on a GPU
-/// where there is one.
+/// Compiles and runs, on one thread and on several, as a plan for a GPU on the host, in the order of
+/// its list and in another one that its lanes allow, and on a GPU where there is one.
 fn run(program: &Program, drafts: &[Draft]) -> Result<(), String> {
     let loaded = Arc::new(crate::plan::loaded(program)?);
     // Some kernels on either side of copies, others each time.
     let on_host = crate::gpu::some_classes(pattern(program));
     let moved = Arc::new(crate::plan::loaded_for_no_gpu(program, &on_host)?);
+    let mut seed = pattern(program);
+    let shuffled = crate::plan::loaded_in_any_order(program, &on_host, &mut |n| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1);
+        (seed >> 33) as usize % n
+    });
+    let shuffled = Arc::new(shuffled?);
     let mut first: Vec<Vec<Tensor>> = vec![];
-    for (loaded, threads) in [(&loaded, 1), (&loaded, 3), (&moved, 1)] {
+    for (loaded, threads) in [(&loaded, 1), (&loaded, 3), (&moved, 1), (&shuffled, 1)] {
         let options = Options {
             threads,
             device: RunOn::Cpu,

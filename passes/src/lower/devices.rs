@@ -3,6 +3,7 @@
 
 use super::plan::LowerOptions;
 use super::steps::{ModelDraft, StepDraft, Storage, StorageKind};
+use super::weights::Ordered;
 use ir::Origin;
 use kernels::cuda::{self, Generated, Refused};
 use plans::spec::{ArgSpec, MapSpec, Operand, Role, TransferSpec};
@@ -43,9 +44,11 @@ pub(super) fn place(
     target: &cuda::Target,
     options: &LowerOptions,
     codes: &mut Codes,
+    weights: &mut Ordered,
     warnings: &mut Vec<String>,
 ) {
     let mut refused: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    weights.next_model();
     let steps = std::mem::take(&mut draft.steps);
     let mut placed = vec![];
     for mut step in steps {
@@ -67,7 +70,14 @@ pub(super) fn place(
         } else if options.host_classes.iter().any(|c| c == class) {
             Err(Refused(format!("{class} kernels were asked to")))
         } else {
-            codes.get(&step.spec, target)
+            let better = weights.better(&step, draft).and_then(|better| {
+                let code = codes.get(&better.spec, target).ok()?;
+                weights.apply(better, &mut step, draft).then_some(code)
+            });
+            match better {
+                Some(code) => Ok(code),
+                None => codes.get(&step.spec, target),
+            }
         };
         match code {
             Ok(code) => {

@@ -426,3 +426,93 @@ impl<'a> Simulation<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps that take so many microseconds and keep busy such a share, after others.
+    fn graph(steps: &[(f64, f64, &[usize])]) -> Graph {
+        let estimates = steps
+            .iter()
+            .map(|&(us, share, _)| Estimate {
+                ns: us * 1000.0,
+                share,
+            })
+            .collect();
+        Graph::of(estimates, steps.iter().map(|s| s.2.to_vec()).collect())
+    }
+
+    /// Four branches between two steps.
+    const BRANCHES: [(f64, f64, &[usize]); 8] = [
+        (5.0, 1.0, &[]),
+        (6.0, 0.3, &[0]),
+        (6.0, 0.3, &[0]),
+        (12.0, 0.6, &[2]),
+        (6.0, 0.2, &[0]),
+        (6.0, 0.2, &[4]),
+        (4.0, 0.2, &[0]),
+        (5.0, 1.0, &[1, 3, 5, 6]),
+    ];
+
+    #[test]
+    fn pieces_end_where_all_comes_together() {
+        let found = graph(&BRANCHES).pieces();
+        assert_eq!(found, [0..1, 1..7, 7..8]);
+        // Two inputs, and two results.
+        let open = graph(&[
+            (1.0, 0.1, &[]),
+            (1.0, 0.1, &[]),
+            (1.0, 0.1, &[0, 1]),
+            (1.0, 0.1, &[2]),
+            (1.0, 0.1, &[2]),
+        ]);
+        assert_eq!(open.pieces(), [0..2, 2..3, 3..5]);
+    }
+
+    #[test]
+    fn branches_run_at_once_and_the_longest_first() {
+        let spread = graph(&BRANCHES).spread(1..7, 8).unwrap();
+        let starts: Vec<usize> = spread.iter().map(|s| s.0).collect();
+        assert_eq!(starts[..2], [2, 4], "{spread:?}");
+        let lane = |step: usize| spread.iter().find(|s| s.0 == step).unwrap().1;
+        // The way that takes longest stays where the step before is, and each branch in its lane.
+        assert_eq!((lane(2), lane(3)), (0, 0));
+        assert_eq!(lane(4), lane(5));
+        assert!(lane(1) != 0 && lane(4) != 0, "{spread:?}");
+        // With two lanes there are no more than two.
+        let two = graph(&BRANCHES).spread(1..7, 2).unwrap();
+        assert!(two.iter().all(|s| s.1 < 2));
+    }
+
+    #[test]
+    fn large_steps_stay_in_line() {
+        let large = BRANCHES.map(|(us, _, after)| (us, 1.0, after));
+        assert_eq!(graph(&large).spread(1..7, 8), None);
+        // Nor is it worth it for the smallest ones.
+        let small = BRANCHES.map(|(us, share, after)| (us / 10.0, share, after));
+        assert_eq!(graph(&small).spread(1..7, 8), None);
+        // A chain has nothing to gain.
+        let chain = graph(&[(9.0, 0.1, &[]), (9.0, 0.1, &[0]), (9.0, 0.1, &[1])]);
+        assert_eq!(chain.pieces(), [0..1, 1..2, 2..3]);
+    }
+
+    #[test]
+    fn many_steps_take_little_time() {
+        // A thousand steps a layer, each after two of the layer before.
+        let after: Vec<Vec<usize>> = (0..20_000usize)
+            .map(|i| match i.checked_sub(1000) {
+                Some(before) => vec![before, before / 1000 * 1000 + (before + 7) % 1000],
+                None => vec![],
+            })
+            .collect();
+        let estimate = Estimate {
+            ns: 5000.0,
+            share: 0.1,
+        };
+        let graph = Graph::of(vec![estimate; after.len()], after);
+        let spread = graph.spread(0..20_000, 8).unwrap();
+        assert_eq!(spread.len(), 20_000);
+        assert!(spread.iter().all(|s| s.1 < 8));
+    }
+}

@@ -9,6 +9,7 @@ mod memory;
 mod order;
 mod plan;
 mod steps;
+mod weights;
 
 pub use lanes::{DEFAULT_LANES, MAX_LANES};
 pub use plan::{LowerError, LowerOptions, Lowered, Source, lower};

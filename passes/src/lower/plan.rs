@@ -6,8 +6,9 @@ use super::lanes;
 use super::memory::{Lifetime, place};
 use super::order::Clocks;
 use super::steps::{ModelDraft, StorageKind, lower_graph};
+use super::weights::Ordered;
 use bytes::Bytes;
-use ir::{Graph, Program, WeightId};
+use ir::{Graph, Program, WeightId, Weights};
 use plans::{
     Arena, ArenaIndex, ArenaKind, Arg, BUFFER_ALIGN, Block, Buffer, BufferIndex, Code, CodeIndex,
     Demand, Device, Fingerprint, KernelIndex, KernelSpec, Model, ModelIndex, Place, Plan, Port,
@@ -127,6 +128,7 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
         .collect::<Result<Vec<_>, _>>()?;
     let mut plan = empty_plan(options);
     let mut codes = Codes::default();
+    let mut ordered = Ordered::new(&program.weights);
     if let Some(target) = &options.gpu {
         for (draft, (_, graph)) in drafts.iter_mut().zip(program.graphs.iter()) {
             devices::place(
@@ -135,13 +137,14 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
                 target,
                 options,
                 &mut codes,
+                &mut ordered,
                 &mut plan.warnings,
             );
             lanes::assign(draft, &codes.generated, target, options.lanes);
         }
     }
     let mut builder = Builder {
-        program,
+        weights: &ordered.weights,
         plan,
         kernels: BTreeMap::new(),
         home: options.gpu.map_or(Device::Cpu, |_| GPU),
@@ -160,7 +163,7 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
             }
         }
     }
-    let (weights, data) = builder.weights(&drafts);
+    let (weights, data) = builder.used_weights(&drafts);
     let sources = builder.codes(codes);
     for (m, (draft, bounded)) in drafts.iter().zip(&bounded).enumerate() {
         builder.model((m, &bounded.graph), draft, &weights, options);
@@ -199,7 +202,8 @@ fn empty_plan(options: &LowerOptions) -> Plan {
 }
 
 struct Builder<'a> {
-    program: &'a Program,
+    /// The program's, and those in an order that device code reads better.
+    weights: &'a Weights,
     plan: Plan,
     /// Kernels by their encoding.
     kernels: BTreeMap<Vec<u8>, KernelIndex>,
@@ -216,7 +220,10 @@ pub(super) fn key(spec: &KernelSpec) -> Vec<u8> {
 
 impl Builder<'_> {
     /// The weights that any step reads, and their data.
-    fn weights(&mut self, drafts: &[ModelDraft]) -> (BTreeMap<WeightId, WeightIndex>, Vec<Bytes>) {
+    fn used_weights(
+        &mut self,
+        drafts: &[ModelDraft],
+    ) -> (BTreeMap<WeightId, WeightIndex>, Vec<Bytes>) {
         let used: std::collections::BTreeSet<WeightId> = drafts
             .iter()
             .flat_map(|d| {
@@ -231,11 +238,11 @@ impl Builder<'_> {
             .collect();
         let (mut index, mut data, mut offset) = (BTreeMap::new(), vec![], 0u64);
         for w in used {
-            let tensor = &self.program.weights[w];
+            let tensor = &self.weights[w];
             let bytes = tensor.bytes();
             index.insert(w, WeightIndex(self.plan.weights.len() as u32));
             self.plan.weights.push(Weight {
-                hash: self.program.weights.hash(w).0,
+                hash: self.weights.hash(w).0,
                 dtype: kernels::tape::dtype(tensor.dtype()),
                 dims: tensor.dims().iter().map(|&d| d as u64).collect(),
                 offset,

@@ -39,11 +39,16 @@ impl Roofline {
         compute.max(memory) * 1e9
     }
 
-    /// The rate of the cache for what fits into half of it, else that of memory.
+    /// The rate of the cache for what fits into half of it, else that of memory; of copies between
+    /// the host and the device, that of the way between them.
     fn bytes_per_s(&self, work: &Work) -> f64 {
-        match work.bytes() <= self.device.cache_bytes / 2 {
-            true => self.device.cache_bytes_per_s,
-            false => self.device.bytes_per_s,
+        let device = &self.device;
+        // A copy's bytes count twice, where they are read and where they are written.
+        match (work.class.as_str(), &device.transfer) {
+            ("transfer.to", Some(t)) => 2.0 * t.to_bytes_per_s,
+            ("transfer.from", Some(t)) => 2.0 * t.from_bytes_per_s,
+            _ if work.bytes() <= device.cache_bytes / 2 => device.cache_bytes_per_s,
+            _ => device.bytes_per_s,
         }
     }
 
@@ -225,6 +230,23 @@ mod tests {
         assert!(ns(265 << 24, 265) > 1.2 * ns(264 << 24, 264));
         let demand = |blocks| p.demand(&work(blocks << 28, 0, blocks)).compute;
         assert!(demand(264 * 8) > 0.85 && demand(20) < 0.2);
+    }
+
+    #[test]
+    fn copies_take_the_way_between_devices() {
+        let p = h200();
+        let copy = |class: &str| Work {
+            class: class.into(),
+            dtype: "f32".into(),
+            bytes_read: 1 << 30,
+            bytes_written: 1 << 30,
+            ..Work::default()
+        };
+        for class in ["transfer.to", "transfer.from"] {
+            let gb_per_s = f64::from(1 << 30) / p.alone(&copy(class)).ns;
+            assert!((45.0..55.4).contains(&gb_per_s), "{class}: {gb_per_s}");
+        }
+        assert!(p.alone(&copy("map")).ns < 2e6);
     }
 
     #[test]

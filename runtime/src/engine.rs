@@ -6,7 +6,7 @@ use crate::cpu::pool::{Pool, PoolError};
 use crate::cuda::{self, Bound, Context, DriverError, Unavailable, is_on_device};
 use crate::error::{BindError, StepRef};
 use crate::load::Loaded;
-use crate::session::Session;
+use crate::session::{Session, SessionOptions};
 use plans::{KernelIndex, KernelSpec, Place, StepIndex, ValidPlan, WeightIndex};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier, OnceLock};
@@ -131,7 +131,16 @@ impl Engine {
     ///
     /// If there is no room for it.
     pub fn session(self: &Arc<Self>) -> Result<Session, BindError> {
-        Session::new(Arc::clone(self))
+        self.session_with(&SessionOptions::default())
+    }
+
+    /// As [`Engine::session`], for some of the plan's models, or with priorities.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for it.
+    pub fn session_with(self: &Arc<Self>, options: &SessionOptions) -> Result<Session, BindError> {
+        Session::new(Arc::clone(self), options)
     }
 
     /// The plan.

@@ -305,6 +305,17 @@ pub enum RunError {
     },
     /// What a lazy engine left undone can't be done.
     Bind(BindError),
+    /// Blocks were asked for that do not follow those that were started before.
+    Blocks {
+        /// The model.
+        model: String,
+        /// The first block that was asked for.
+        asked: usize,
+        /// The one that comes next.
+        expected: usize,
+        /// The number of the model's blocks.
+        n_blocks: usize,
+    },
 }
 
 /// What a device was doing when it failed.
@@ -339,7 +350,11 @@ impl RunError {
             RunError::NoRound { n_rounds: 0, .. } => {
                 Some("`dlirc compile --deploy` makes plans with rounds")
             }
-            RunError::NoRound { .. } | RunError::Model(_) | RunError::Step { .. } | RunError::Device { .. } => None,
+            RunError::NoRound { .. }
+            | RunError::Model(_)
+            | RunError::Step { .. }
+            | RunError::Device { .. }
+            | RunError::Blocks { .. } => None,
         }
     }
 }
@@ -371,6 +386,15 @@ impl fmt::Display for RunError {
                 write!(f, "the device was lost by an earlier error: {error}")
             }
             RunError::Bind(error) => error.fmt(f),
+            RunError::Blocks {
+                model,
+                asked,
+                expected,
+                n_blocks,
+            } => write!(
+                f,
+                "model {model}: block {asked} does not come next; block {expected} of {n_blocks} does"
+            ),
         }
     }
 }
@@ -419,6 +443,11 @@ pub enum PortError {
         expected: Vec<u64>,
         /// The dimensions that came.
         found: Vec<u64>,
+    },
+    /// Blocks of the session run: its inputs and outputs belong to the device until they end.
+    Running {
+        /// The model.
+        model: String,
     },
     /// It lies on the host.
     NotOnDevice {
@@ -484,6 +513,10 @@ impl fmt::Display for PortError {
             } => write!(
                 f,
                 "input {port} of model {model} has dimensions {expected:?}, not {found:?}"
+            ),
+            PortError::Running { model } => write!(
+                f,
+                "blocks run in the session: inputs and outputs of model {model} can't be had until they end"
             ),
             PortError::NotOnDevice { model, port } => {
                 write!(

@@ -36,4 +36,4 @@ pub use cpu::exec::Fault;
 pub use engine::{Engine, Options, RunOn};
 pub use error::{BindError, During, LoadError, PortError, RunError, StepRef};
 pub use load::Loaded;
-pub use session::Session;
+pub use session::{Session, SessionOptions};

@@ -1,14 +1,20 @@
 //! Running a bound plan.
 
+mod blocks;
+
 use crate::cpu::exec::{Cx, FaultFlag, Needs};
 use crate::cuda::dlpack::{self, Described, Exported};
-use crate::cuda::{DevicePtr, DeviceSession, Io, OnHost, PinnedMemory, is_on_device};
+use crate::cuda::{
+    DevicePtr, DeviceSession, Io, OnHost, PinnedMemory, SessionModels, is_on_device,
+};
 use crate::device::{Device, replay};
 use crate::engine::Engine;
 use crate::error::{BindError, PortError, RunError, StepRef};
 use crate::memory::{ALIGN, AlignedBytes};
 use crate::timeline::{Span, Work};
-use plans::{BufferIndex, DType, Model, ModelIndex, Place, Port, RunSize, StepIndex, ValidPlan};
+use plans::{
+    Arena, BufferIndex, DType, Model, ModelIndex, Place, Port, RunSize, StepIndex, ValidPlan,
+};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +39,20 @@ pub struct Session {
     args: Vec<*mut u8>,
     first_arg: Vec<usize>,
     fault: FaultFlag,
+    /// Of each model, whether the session is for it.
+    models: Vec<bool>,
+    /// The blocks of the host's run in blocks.
+    blocks: blocks::HostBlocks,
+}
+
+/// What a session is made for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SessionOptions {
+    /// The models that it has memory for; none: all of the plan.
+    pub models: Vec<ModelIndex>,
+    /// How many priorities blocks may be started with, if the device knows as many: see
+    /// [`Session::start_blocks`].
+    pub levels: u8,
 }
 
 // SAFETY: the pointers in `args` are to the session's arenas on the host and to weights that the
@@ -82,10 +102,16 @@ fn allocate(bytes: u64) -> Result<AlignedBytes, BindError> {
 }
 
 impl Session {
-    pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, BindError> {
+    pub(crate) fn new(engine: Arc<Engine>, options: &SessionOptions) -> Result<Self, BindError> {
         let plan = engine.plan();
+        let all = options.models.is_empty();
+        let models: Vec<bool> = (0..plan.models.len())
+            .map(|m| all || options.models.contains(&ModelIndex(m as u32)))
+            .collect();
+        let is_used = |arena: &Arena| all || arena.models.iter().any(|m| models[m.index()]);
         let arenas = plan.arenas.iter().map(|arena| {
             Ok(match engine.bound() {
+                _ if !is_used(arena) => HostMemory::Paged(allocate(0)?),
                 None => HostMemory::Paged(allocate(arena.bytes)?),
                 Some(_) if arena.device != plans::Device::Cpu || arena.bytes == 0 => {
                     HostMemory::Paged(allocate(0)?)
@@ -102,7 +128,8 @@ impl Session {
         let mut first_arg = vec![0];
         for step in &plan.steps {
             let on_host = engine.bound().is_none() || !is_on_device(step);
-            let step_args = step.args.iter().filter(|_| on_host);
+            let is_run = on_host && models[step.model.index()];
+            let step_args = step.args.iter().filter(|_| is_run);
             args.extend(step_args.map(|arg| match arg.place {
                 Place::Buffer(b) => {
                     let buffer = &plan.buffers[b.index()];
@@ -120,7 +147,11 @@ impl Session {
         let device = match engine.bound() {
             Some(_) => {
                 let host_arenas = arenas.iter().map(HostMemory::as_ptr).collect();
-                Some(Box::new(DeviceSession::new(&engine, host_arenas)?))
+                let of = SessionModels {
+                    models: &models,
+                    levels: options.levels,
+                };
+                Some(Box::new(DeviceSession::new(&engine, host_arenas, of)?))
             }
             None => None,
         };
@@ -133,6 +164,8 @@ impl Session {
             args,
             first_arg,
             fault: FaultFlag::default(),
+            models,
+            blocks: blocks::HostBlocks::default(),
             engine,
         })
     }
@@ -155,6 +188,7 @@ impl Session {
     pub fn model(&self, name: &str) -> Result<ModelIndex, PortError> {
         let models = &self.plan().models;
         let at = models.iter().position(|m| m.name == name);
+        let at = at.filter(|&m| self.models[m]);
         at.map(|i| ModelIndex(i as u32))
             .ok_or_else(|| self.no_model(name))
     }
@@ -162,13 +196,31 @@ impl Session {
     fn no_model(&self, asked: impl ToString) -> PortError {
         PortError::NoModel {
             asked: asked.to_string(),
-            models: self.plan().models.iter().map(|m| m.name.clone()).collect(),
+            models: {
+                let all = self.plan().models.iter().zip(&self.models);
+                let own = all.filter(|(_, is_own)| **is_own);
+                own.map(|(m, _)| m.name.clone()).collect()
+            },
         }
     }
 
     fn of(&self, model: ModelIndex) -> Result<&Model, PortError> {
         let found = self.plan().models.get(model.index());
-        found.ok_or_else(|| self.no_model(model.0))
+        found
+            .filter(|_| self.models[model.index()])
+            .ok_or_else(|| self.no_model(model.0))
+    }
+
+    /// The model, if nothing of its run is under way: until then its inputs and outputs belong to
+    /// the device.
+    fn at_rest(&self, model: ModelIndex) -> Result<&Model, PortError> {
+        let of = self.of(model)?;
+        if self.device.as_ref().is_some_and(|d| d.is_running()) {
+            return Err(PortError::Running {
+                model: of.name.clone(),
+            });
+        }
+        Ok(of)
     }
 
     /// Where a port's tensor lies: arena and bytes.
@@ -202,7 +254,7 @@ impl Session {
     ///
     /// If there is no such model or input.
     pub fn input_mut(&mut self, model: ModelIndex, n: usize) -> Result<&mut [u8], PortError> {
-        let port = port(self.of(model)?, "input", n)?;
+        let port = port(self.at_rest(model)?, "input", n)?;
         let ((arena, range), buffer) = (self.place(port), port.buffer);
         if let Some(device) = &mut self.device
             && let Some(staging) = device.staging_mut(model, buffer)
@@ -218,7 +270,7 @@ impl Session {
     ///
     /// If there is no such model or input.
     pub fn input(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
-        Ok(self.data(model, port(self.of(model)?, "input", n)?))
+        Ok(self.data(model, port(self.at_rest(model)?, "input", n)?))
     }
 
     /// The data of output `n` of a model, as the last run of the model left it; zeros before.
@@ -227,7 +279,7 @@ impl Session {
     ///
     /// If there is no such model or output.
     pub fn output(&self, model: ModelIndex, n: usize) -> Result<&[u8], PortError> {
-        Ok(self.data(model, port(self.of(model)?, "output", n)?))
+        Ok(self.data(model, port(self.at_rest(model)?, "output", n)?))
     }
 
     /// The dimensions of output `n` of a model. Where a run decides the size of one, it is that of
@@ -238,7 +290,7 @@ impl Session {
     ///
     /// If there is no such model or output.
     pub fn output_dims(&self, model: ModelIndex, n: usize) -> Result<Vec<u64>, PortError> {
-        let port = port(self.of(model)?, "output", n)?;
+        let port = port(self.at_rest(model)?, "output", n)?;
         let count = port.size.map_or(0, |size| {
             let mut count = [0; RunSize::BYTES as usize];
             // A valid plan's sizes take as many bytes.

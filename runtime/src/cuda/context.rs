@@ -1,7 +1,7 @@
 //! A context of a device, and what lives in it.
 
 use super::DeviceInfo;
-use super::driver::{Driver, DriverError, Unavailable, call};
+use super::driver::{Driver, DriverError, NOT_READY, Unavailable, call};
 use cudarc::driver::sys;
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
@@ -265,8 +265,53 @@ impl Stream {
         })
     }
 
+    /// So many streams as [`Stream::new`], or as many as the device has priorities, the most urgent
+    /// first, the last of the priority that all others have.
+    pub(crate) fn by_priority(context: &Arc<Context>, n: u8) -> Result<Vec<Self>, DriverError> {
+        let current = context.enter()?;
+        let (mut least, mut greatest) = (0, 0);
+        // SAFETY: it writes two ints.
+        current.keep(unsafe {
+            call!(
+                current.driver(),
+                cuCtxGetStreamPriorityRange(&raw mut least, &raw mut greatest)
+            )
+        })?;
+        // Lower numbers are more urgent.
+        let n_priorities = least.saturating_sub(greatest).clamp(0, 254) + 1;
+        let n = i32::from(n.max(1)).min(n_priorities);
+        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+        let streams = (1..=n).map(|level| {
+            let mut handle = std::ptr::null_mut();
+            let priority = least - (n - level);
+            // SAFETY: it writes a handle; the priority is in the range.
+            current.keep(unsafe {
+                call!(
+                    current.driver(),
+                    cuStreamCreateWithPriority(&raw mut handle, flags, priority)
+                )
+            })?;
+            Ok(Self {
+                context: Arc::clone(context),
+                handle,
+            })
+        });
+        streams.collect()
+    }
+
     pub(crate) fn handle(&self) -> sys::CUstream {
         self.handle
+    }
+
+    /// Lets what is commanded from now on wait for what `event` was recorded after.
+    pub(crate) fn wait_for(&self, current: &Current<'_>, event: &Event) -> Result<(), DriverError> {
+        // SAFETY: both are alive; no flags are the default.
+        current.keep(unsafe {
+            call!(
+                current.driver(),
+                cuStreamWaitEvent(self.handle, event.handle, 0)
+            )
+        })
     }
 
     /// Waits for all that was commanded.
@@ -416,6 +461,18 @@ impl Event {
                 cuEventRecord(self.handle, stream.handle())
             )
         })
+    }
+
+    /// Whether all that it was recorded after is done.
+    pub(crate) fn is_reached(&self, current: &Current<'_>) -> Result<bool, DriverError> {
+        let driver = current.driver();
+        // SAFETY: the event is alive.
+        let code = unsafe { (driver.functions.cuEventQuery)(self.handle) };
+        if code == NOT_READY {
+            return Ok(false);
+        }
+        current.keep(driver.check("cuEventQuery", code))?;
+        Ok(true)
     }
 
     /// Waits until it is reached.

@@ -109,6 +109,8 @@ impl std::error::Error for DriverError {}
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`.
 const OUT_OF_MEMORY: i32 = 2;
+/// `CUDA_ERROR_NOT_READY`.
+pub(crate) const NOT_READY: i32 = 600;
 /// `CUDA_ERROR_NO_DEVICE`.
 const NO_DEVICE: i32 = 100;
 
@@ -196,12 +198,16 @@ functions! {
     cuMemcpyDtoHAsync_v2(*mut c_void, sys::CUdeviceptr, usize, sys::CUstream);
     cuMemcpyDtoDAsync_v2(sys::CUdeviceptr, sys::CUdeviceptr, usize, sys::CUstream);
     cuStreamCreate(*mut sys::CUstream, c_uint);
+    cuStreamCreateWithPriority(*mut sys::CUstream, c_uint, c_int);
+    cuCtxGetStreamPriorityRange(*mut c_int, *mut c_int);
+    cuStreamWaitEvent(sys::CUstream, sys::CUevent, c_uint);
     cuStreamDestroy_v2(sys::CUstream);
     cuStreamSynchronize(sys::CUstream);
     cuEventCreate(*mut sys::CUevent, c_uint);
     cuEventDestroy_v2(sys::CUevent);
     cuEventRecord(sys::CUevent, sys::CUstream);
     cuEventSynchronize(sys::CUevent);
+    cuEventQuery(sys::CUevent);
     cuEventElapsedTime_v2(*mut f32, sys::CUevent, sys::CUevent);
     cuLibraryLoadData(
         *mut sys::CUlibrary, *const c_void,

@@ -31,7 +31,8 @@ pub(crate) use bound::{Bound, context};
 pub(crate) use context::Context;
 pub(crate) use memory::PinnedMemory;
 pub(crate) use schedule::is_on_device;
-pub(crate) use session::{DeviceSession, Io, OnHost};
+pub use session::Io;
+pub(crate) use session::{DeviceSession, OnHost, SessionModels};
 
 /// How plans are run on a CUDA device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -11,6 +11,8 @@ use std::ops::Range;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Schedule {
     pub(crate) parts: Vec<Part>,
+    /// Of each block of the model, the number of parts up to its end; of a round nothing.
+    pub(crate) block_ends: Vec<usize>,
 }
 
 /// Consecutive steps of a model, or steps of several.
@@ -89,6 +91,7 @@ pub(crate) fn copied_bytes(plan: &ValidPlan, step: &Step) -> u64 {
 /// How `model` runs.
 pub(crate) fn schedule(plan: &ValidPlan, model: ModelIndex, cut: Cut<'_>) -> Schedule {
     let mut parts = vec![];
+    let mut block_ends = vec![];
     for block in plan.blocks.iter().filter(|b| b.model == model) {
         let first = block.first_step.index();
         let end = first + block.n_steps as usize;
@@ -107,8 +110,9 @@ pub(crate) fn schedule(plan: &ValidPlan, model: ModelIndex, cut: Cut<'_>) -> Sch
             });
             start = stop;
         }
+        block_ends.push(parts.len());
     }
-    Schedule { parts }
+    Schedule { parts, block_ends }
 }
 
 /// How a round runs: graphs of all that the device runs up to where the host has to step in, with a
@@ -136,7 +140,10 @@ pub(crate) fn round_schedule(plan: &ValidPlan, round: &Round, cut: Cut<'_>) -> S
     if !blocks.is_empty() {
         parts.push(Part::Device(round_segment(plan, round, &blocks, cut)));
     }
-    Schedule { parts }
+    Schedule {
+        parts,
+        block_ends: vec![],
+    }
 }
 
 /// The graph of some blocks of a round, by their positions in it, ascending. What they wait for

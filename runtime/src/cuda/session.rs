@@ -1,5 +1,7 @@
 //! Running models on a device.
 
+mod blocks;
+
 use super::bound::{Bound, failed_to_allocate};
 use super::context::{Context, Current, Event, Stream};
 use super::driver::DriverError;
@@ -11,6 +13,7 @@ use crate::cpu::exec::Fault;
 use crate::engine::Engine;
 use crate::error::{BindError, During, RunError, StepRef};
 use crate::timeline::{Span, Work};
+use blocks::Blocks;
 use cudarc::driver::sys;
 use plans::{
     ArenaKind, BUFFER_ALIGN, BufferIndex, Device, FAULT_POSITION, ModelIndex, Place, Port,
@@ -24,10 +27,12 @@ mod round;
 
 /// What a session has on a device.
 ///
-/// Fields are dropped in this order: the stream, which waits for what still runs, before all that
+/// Fields are dropped in this order: the streams, each of which waits for what still runs, before all that
 /// may still be used.
 pub(crate) struct DeviceSession {
     stream: Stream,
+    /// Streams by priority, the most urgent first; none if priorities were not asked for.
+    levels: Vec<Stream>,
     models: Vec<Option<Graphs>>,
     /// The same models with the times of all steps taken; made when first asked for.
     timed: Vec<Option<Timed>>,
@@ -39,7 +44,17 @@ pub(crate) struct DeviceSession {
     faults: PinnedMemory,
     start: Event,
     end: Event,
+    blocks: Blocks,
     context: Arc<Context>,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionModels<'a> {
+    /// Of each model, whether it is run.
+    pub(crate) models: &'a [bool],
+    /// Priorities that are told apart.
+    pub(crate) levels: u8,
 }
 
 /// Where things lie.
@@ -74,6 +89,8 @@ struct Staged {
 /// A model's graphs and what the host does in between.
 struct Graphs {
     parts: Vec<Ready>,
+    /// Of each block, the number of parts up to its end.
+    block_ends: Vec<usize>,
 }
 
 enum Ready {
@@ -90,9 +107,10 @@ struct Timed {
 }
 
 /// Whether a run copies inputs and outputs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Io {
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Io {
     /// From and to the host.
+    #[default]
     Host,
     /// They stay on the device.
     Device,
@@ -110,7 +128,11 @@ impl DeviceSession {
     /// # Errors
     ///
     /// If there is no room, or the driver refuses a graph.
-    pub(crate) fn new(engine: &Engine, host_arenas: Vec<*mut u8>) -> Result<Self, BindError> {
+    pub(crate) fn new(
+        engine: &Engine,
+        host_arenas: Vec<*mut u8>,
+        of: SessionModels<'_>,
+    ) -> Result<Self, BindError> {
         let bound = engine.bound().expect("device sessions are of CUDA engines");
         let context = &bound.context;
         let plan = engine.plan();
@@ -119,11 +141,16 @@ impl DeviceSession {
             move |error| BindError::Cuda { what, error }
         };
         let stream = Stream::new(context).map_err(failed("a stream"))?;
+        let levels = match of.levels {
+            0 | 1 => vec![],
+            n => Stream::by_priority(context, n).map_err(failed("streams by priority"))?,
+        };
         let mut arenas = vec![];
         let mut bytes = 0u64;
         for arena in &plan.arenas {
+            let is_used = arena.models.iter().any(|m| of.models[m.index()]);
             arenas.push((arena.device != Device::Cpu).then_some(bytes));
-            if arena.device != Device::Cpu {
+            if arena.device != Device::Cpu && is_used {
                 bytes = bytes
                     .saturating_add(arena.bytes)
                     .checked_next_multiple_of(BUFFER_ALIGN)
@@ -144,10 +171,10 @@ impl DeviceSession {
             outputs: vec![],
         };
         let mut staged = 0;
-        for model in &plan.models {
-            let inputs = model.inputs.iter().map(|p| p.buffer);
+        for (model, &is_run) in plan.models.iter().zip(of.models) {
+            let inputs = model.inputs.iter().filter(|_| is_run).map(|p| p.buffer);
             let inputs = places.staged(plan, inputs, &mut staged);
-            let outputs = model.outputs.iter().map(|p| p.buffer);
+            let outputs = model.outputs.iter().filter(|_| is_run).map(|p| p.buffer);
             let outputs = places.staged(plan, outputs, &mut staged);
             places.inputs.push(inputs);
             places.outputs.push(outputs);
@@ -156,7 +183,8 @@ impl DeviceSession {
         let mut n_faults = 0;
         for step in &plan.steps {
             let code = step.code.as_ref().map(|c| &plan.codes[c.code.index()]);
-            let may_fault = is_on_device(step) && code.is_some_and(|c| c.may_fault);
+            let is_run = of.models[step.model.index()] && is_on_device(step);
+            let may_fault = is_run && code.is_some_and(|c| c.may_fault);
             places.faults.push(may_fault.then_some(n_faults));
             n_faults += u32::from(may_fault);
         }
@@ -167,6 +195,7 @@ impl DeviceSession {
         for (arena, at) in plan.arenas.iter().zip(&places.arenas) {
             if let Some(at) = at
                 && zeroed(arena.kind)
+                && arena.models.iter().any(|m| of.models[m.index()])
             {
                 // SAFETY: the arena lies in `memory`; it is waited for below.
                 unsafe { stream.zero(&current, *at, arena.bytes) }.map_err(failed("memory"))?;
@@ -183,11 +212,13 @@ impl DeviceSession {
             faults,
             start: event()?,
             end: event()?,
+            blocks: Blocks::default(),
             context: Arc::clone(context),
             stream,
+            levels,
         };
         if !bound.options.lazy {
-            for model in 0..plan.models.len() {
+            for model in (0..plan.models.len()).filter(|&m| of.models[m]) {
                 session.graphs(engine, ModelIndex(model as u32))?;
             }
         }
@@ -239,6 +270,7 @@ impl DeviceSession {
     fn graphs(&mut self, engine: &Engine, model: ModelIndex) -> Result<(), BindError> {
         if self.models[model.index()].is_none() {
             let graphs = self.build(engine, model, false, &[])?;
+            self.blocks.make_room(&self.context, graphs.parts.len())?;
             self.models[model.index()] = Some(graphs);
         }
         Ok(())
@@ -280,7 +312,8 @@ impl DeviceSession {
             timed,
             waits: &|code| bound.images.waits(plan, code),
         };
-        let parts = schedule(cut).parts.into_iter().map(|part| {
+        let schedule = schedule(cut);
+        let parts = schedule.parts.into_iter().map(|part| {
             Ok(match part {
                 Part::Device(segment) => Ready::Device(
                     Graph::new(plan, &self.context, &self.stream, &segment, &material)?,
@@ -291,6 +324,7 @@ impl DeviceSession {
         });
         Ok(Graphs {
             parts: parts.collect::<Result<_, BindError>>()?,
+            block_ends: schedule.block_ends,
         })
     }
 
@@ -310,6 +344,7 @@ impl DeviceSession {
     ) -> Result<Option<Duration>, RunError> {
         let context = Arc::clone(&self.context);
         let current = context.enter().map_err(lost)?;
+        self.settle_blocks(&current);
         self.graphs(engine, model).map_err(RunError::Bind)?;
         let run = Run::new(self, engine, &current, model);
         let result = run.whole(io, timed, on_host);
@@ -333,6 +368,7 @@ impl DeviceSession {
     ) -> Result<Vec<Span>, RunError> {
         let context = Arc::clone(&self.context);
         let current = context.enter().map_err(lost)?;
+        self.settle_blocks(&current);
         if self.timed[model.index()].is_none() {
             let timed = self.timed_graphs(engine, model).map_err(RunError::Bind)?;
             self.timed[model.index()] = Some(timed);
@@ -382,7 +418,9 @@ impl DeviceSession {
         to: DevicePtr,
         from: u64,
     ) -> Result<(), RunError> {
-        let current = self.context.enter().map_err(lost)?;
+        let context = Arc::clone(&self.context);
+        let current = context.enter().map_err(lost)?;
+        self.settle_blocks(&current);
         // SAFETY: the input is the session's, what is read is as the caller says, and the stream is
         // waited for.
         let copied = unsafe {
@@ -410,6 +448,7 @@ impl DeviceSession {
     ) -> Result<(), RunError> {
         let context = Arc::clone(&self.context);
         let current = context.enter().map_err(lost)?;
+        self.settle_blocks(&current);
         let run = Run::new(self, engine, &current, model);
         let result = if inputs {
             run.copy_inputs()
@@ -428,6 +467,8 @@ struct Run<'a> {
     current: &'a Current<'a>,
     model: ModelIndex,
     step_by_step: bool,
+    /// The stream that all is commanded to: one by priority, or the session's.
+    level: Option<usize>,
 }
 
 /// The context was lost in an earlier run, maybe another engine's.
@@ -448,7 +489,14 @@ impl Run<'_> {
             current,
             model,
             step_by_step: engine.bound().is_some_and(|b| b.options.step_by_step),
+            level: None,
         }
+    }
+
+    fn stream(&self) -> &Stream {
+        let session = &*self.session;
+        let level = self.level.and_then(|level| session.levels.get(level));
+        level.unwrap_or(&session.stream)
     }
 
     fn failed(&self, during: During, error: DriverError) -> RunError {
@@ -566,12 +614,8 @@ impl Run<'_> {
             let len = input.staging.len();
             // SAFETY: both sides belong to the session, which is borrowed mutably until the stream
             // was waited for; when an error comes first, its drop waits.
-            unsafe {
-                session
-                    .stream
-                    .upload(self.current, input.address, from, len)
-            }
-            .map_err(|e| self.failed(During::Inputs, e))?;
+            unsafe { self.stream().upload(self.current, input.address, from, len) }
+                .map_err(|e| self.failed(During::Inputs, e))?;
         }
         Ok(())
     }
@@ -583,8 +627,7 @@ impl Run<'_> {
             let len = output.staging.len();
             // SAFETY: as above.
             unsafe {
-                session
-                    .stream
+                self.stream()
                     .download(self.current, to, output.address, len)
             }
             .map_err(|e| self.failed(During::Outputs, e))?;
@@ -645,15 +688,20 @@ impl Run<'_> {
             .stream
             .synchronize(self.current)
             .map_err(|e| self.failed(during(steps.clone()), e))?;
+        self.fault(steps.unwrap_or_default())
+    }
+
+    /// Looks at the fault words of steps that have ended.
+    fn fault(&self, steps: Range<usize>) -> Result<(), RunError> {
         let places = &self.session.places;
         let mut first = None;
-        for i in steps.unwrap_or_default() {
+        for i in steps {
             let Some(word) = places.faults[i] else {
                 continue;
             };
             let words: *mut u32 = self.session.faults.as_ptr().cast();
             // SAFETY: there are as many words as steps with a number, and nothing runs that writes
-            // them: the stream was waited for.
+            // them: the stream was waited for, or an event after the steps was reached.
             let found = unsafe {
                 let word = words.add(word as usize);
                 let found = word.read_volatile();

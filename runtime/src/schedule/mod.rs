@@ -39,6 +39,7 @@ mod simulation;
 mod token;
 
 pub use core::Slot;
+pub(crate) use of_plan::blocks_of;
 pub use policy::{Options, Policy, UnknownPolicy};
 pub use profile::{BlockProfile, ModelProfile, Profile, ProfileError, Running};
 pub use request::{Arrival, BlockTime, Outcome, Record, Refusal, Request, RequestId};

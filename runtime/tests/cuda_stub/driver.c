@@ -211,6 +211,9 @@ Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, void *stream) 
 Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *stream) { CURRENT (void)stream; return copy("cuMemcpyDtoDAsync", (void *)to, (void *)from, bytes); }
 
 Result cuStreamCreate(void **out, unsigned flags) { CURRENT note("cuStreamCreate %u", flags); *out = malloc(1); return 0; }
+Result cuStreamCreateWithPriority(void **out, unsigned flags, int priority) { CURRENT note("cuStreamCreateWithPriority %u %d", flags, priority); *out = malloc(1); return 0; }
+Result cuCtxGetStreamPriorityRange(int *least, int *greatest) { CURRENT *least = 0; *greatest = -5; return 0; }
+Result cuStreamWaitEvent(void *stream, float *event, unsigned flags) { CURRENT (void)stream; (void)event; (void)flags; note("cuStreamWaitEvent"); return 0; }
 Result cuStreamDestroy_v2(void *stream) { LOCKED; note("cuStreamDestroy"); free(stream); return 0; }
 Result cuStreamSynchronize(void *stream) {
     CURRENT (void)stream;
@@ -224,6 +227,7 @@ Result cuEventCreate(float **out, unsigned flags) { CURRENT (void)flags; *out = 
 Result cuEventDestroy_v2(float *event) { LOCKED; free(event); return 0; }
 Result cuEventRecord(float *event, void *stream) { CURRENT (void)stream; note("cuEventRecord"); *event = now++; return 0; }
 Result cuEventSynchronize(float *event) { CURRENT (void)event; note("cuEventSynchronize"); return 0; }
+Result cuEventQuery(float *event) { CURRENT (void)event; return current()->broken = current()->pending; }
 Result cuEventElapsedTime_v2(float *out, const float *start, const float *end) { CURRENT *out = (*end - *start) / 1000; return 0; }
 
 // A library is PTX; its functions are found by their names in it.

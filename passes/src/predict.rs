@@ -6,6 +6,8 @@ use plans::spec::{LibrarySpec, MapSpec, MovementSpec, Operand, Problem};
 use plans::{
     BlockIndex, CoRun, Code, Device, ImageKind, KernelSpec, Launch, Place, Plan, Step, StepIndex,
 };
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What is known of the devices of a plan.
 pub struct Costs<'a> {
@@ -93,8 +95,7 @@ pub fn predict(plan: &mut Plan, costs: &Costs<'_>) {
     for block in &mut plan.blocks {
         let own = &of_step[block.steps()];
         let key = block_key(&keys[block.steps()]);
-        let ns: f64 = own.iter().map(|s| s.in_chain.ns).sum();
-        block.predicted_ns = whole(ns);
+        block.predicted_ns = whole(block_ns(&plan.steps, block.steps(), own));
         block.demand = mean_demand(own);
         let measured = costs.measured.and_then(|m| m.blocks.get(&key));
         block.measured_ns = measured.map(|times| whole(times.mean_ns));
@@ -104,6 +105,23 @@ pub fn predict(plan: &mut Plan, costs: &Costs<'_>) {
         Some(measured) => co_run(plan, measured, &block_keys),
         None => vec![],
     };
+}
+
+/// What the steps of a block take together: those of a lane one after the other, those of different
+/// lanes at once, as far as they wait for each other and as the device has room for them.
+fn block_ns(steps: &[Step], block: Range<usize>, costs: &[StepCost]) -> f64 {
+    let mut ends = vec![0.0f64; block.len()];
+    let mut lanes: BTreeMap<u16, f64> = BTreeMap::new();
+    let mut least = 0.0;
+    for (i, (step, cost)) in steps[block.clone()].iter().zip(costs).enumerate() {
+        let waits = step.waits.iter().filter(|w| block.contains(&w.index()));
+        let ready = waits.map(|w| ends[w.index() - block.start]);
+        let lane = lanes.entry(step.lane).or_default();
+        ends[i] = ready.fold(*lane, f64::max) + cost.in_chain.ns;
+        *lane = ends[i];
+        least += cost.in_chain.ns * cost.demand.compute.max(cost.demand.memory);
+    }
+    ends.into_iter().fold(least, f64::max)
 }
 
 /// Nanoseconds of a plan: at least 1, so that they are something.

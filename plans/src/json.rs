@@ -4,11 +4,12 @@
 //! rises when one is removed or changes its meaning. Indices count from 0 in the list of the same
 //! name. Hashes are hexadecimal text.
 
+use crate::blocks::{Figures, Live, figures, live as alive_in};
 use crate::code::{Code, ImageKind};
 pub use crate::deploy_json::{CoRunJson, DeployJson, PlacedJson, RoundJson, ServiceJson};
 use crate::flow::{End, flows};
 use crate::occupancy::occupancy;
-use crate::plan::{ArenaKind, Place, Port};
+use crate::plan::{ArenaKind, ModelIndex, Place, Port};
 use crate::spec::Role;
 use crate::stats::{live_ranges, stats};
 use crate::validate::ValidPlan;
@@ -85,6 +86,38 @@ pub struct ModelJson {
     pub flop: u64,
     /// Bytes read and written by its steps.
     pub bytes: u64,
+    /// What its blocks make of its time.
+    pub blocks: FiguresJson,
+}
+
+/// What blocks make of a model's time, as predicted.
+#[derive(Clone, Debug, Serialize)]
+pub struct FiguresJson {
+    /// The number of blocks.
+    pub n_blocks: usize,
+    /// Nanoseconds without any cut that could be left out.
+    pub whole_ns: u64,
+    /// Nanoseconds of all blocks.
+    pub total_ns: u64,
+    /// Nanoseconds of the longest block.
+    pub longest_ns: u64,
+    /// The standard deviation of the blocks' nanoseconds.
+    pub std_ns: f64,
+    /// How much longer the blocks take than the uncut model, as a share of its time.
+    pub overhead: f64,
+}
+
+impl From<Figures> for FiguresJson {
+    fn from(f: Figures) -> Self {
+        Self {
+            n_blocks: f.n_blocks,
+            whole_ns: f.whole_ns,
+            total_ns: f.total_ns,
+            longest_ns: f.longest_ns,
+            std_ns: f.std_ns,
+            overhead: f.overhead(),
+        }
+    }
 }
 
 /// An input or output.
@@ -299,6 +332,12 @@ pub struct BlockJson {
     pub n_steps: u32,
     /// Predicted nanoseconds; 0 if nothing was predicted.
     pub predicted_ns: u64,
+    /// What of that the cut before the block costs.
+    pub cut_ns: u64,
+    /// Tensors that are alive where it starts.
+    pub live_tensors: u32,
+    /// Their bytes.
+    pub live_bytes: u64,
     /// Measured nanoseconds.
     pub measured_ns: Option<u64>,
     /// The share of multiprocessors that it needs, in 1/1000; 0 in both shares: not known.
@@ -380,6 +419,7 @@ impl PlanJson {
     pub fn new(plan: &ValidPlan) -> Self {
         let stats = stats(plan);
         let live = live_ranges(plan);
+        let alive: Vec<Vec<Live>> = plan.models.iter().map(|m| alive_in(plan, m)).collect();
         Self {
             schema: 1,
             compiler: plan.fingerprint.compiler.clone(),
@@ -395,7 +435,8 @@ impl PlanJson {
                 .iter()
                 .zip(&plan.fingerprint.models)
                 .zip(&stats.models)
-                .map(|((m, hash), numbers)| ModelJson {
+                .zip((0..).map(ModelIndex))
+                .map(|(((m, hash), numbers), index)| ModelJson {
                     name: m.name.clone(),
                     hash: hex(hash),
                     inputs: ports(&m.inputs),
@@ -405,6 +446,7 @@ impl PlanJson {
                     n_nodes: m.n_nodes,
                     flop: numbers.flop,
                     bytes: numbers.bytes,
+                    blocks: figures(plan, index).into(),
                 })
                 .collect(),
             arenas: plan
@@ -481,14 +523,21 @@ impl PlanJson {
             blocks: plan
                 .blocks
                 .iter()
-                .map(|b| BlockJson {
-                    model: b.model.0,
-                    first_step: b.first_step.0,
-                    n_steps: b.n_steps,
-                    predicted_ns: b.predicted_ns,
-                    measured_ns: b.measured_ns,
-                    demand_compute: b.demand.compute,
-                    demand_memory: b.demand.memory,
+                .map(|b| {
+                    let first = plan.models[b.model.index()].first_step;
+                    let live = alive[b.model.index()][(b.first_step.0 - first.0) as usize];
+                    BlockJson {
+                        model: b.model.0,
+                        first_step: b.first_step.0,
+                        n_steps: b.n_steps,
+                        predicted_ns: b.predicted_ns,
+                        cut_ns: b.cut_ns,
+                        live_tensors: live.tensors,
+                        live_bytes: live.bytes,
+                        measured_ns: b.measured_ns,
+                        demand_compute: b.demand.compute,
+                        demand_memory: b.demand.memory,
+                    }
                 })
                 .collect(),
             co_run: crate::deploy_json::co_run(plan),

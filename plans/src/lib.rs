@@ -5,6 +5,7 @@
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
 pub mod co_run;
+pub mod blocks;
 pub mod code;
 mod code_lines;
 pub mod deploy;

@@ -296,6 +296,9 @@ pub struct Block {
     pub n_steps: u32,
     /// The time that the cost model predicts, in nanoseconds; 0 where it says nothing.
     pub predicted_ns: u64,
+    /// What of that the cut before the block costs: so much less would it and the block before it take
+    /// as one. 0 where they can't be one.
+    pub cut_ns: u64,
     /// The time that was measured, in nanoseconds.
     pub measured_ns: Option<u64>,
     /// What it needs of its device.

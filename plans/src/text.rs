@@ -1,7 +1,8 @@
 //! Plans as text for people: one line a step, the same for the same plan.
 
+use crate::blocks::{Figures, figures, live};
 use crate::describe::{extents, name, tensor};
-use crate::plan::{ArenaKind, BufferIndex, Device, Place, Plan, Step, WeightIndex};
+use crate::plan::{ArenaKind, BufferIndex, Device, ModelIndex, Place, Plan, Step, WeightIndex};
 use crate::spec::{
     Epilogue, GatherAxis, KernelSpec, LibrarySpec, MovementSpec, Operand, Phase, Problem, Role,
     Window,
@@ -172,6 +173,17 @@ fn model(plan: &Plan, index: usize, out: &mut String) -> fmt::Result {
         .filter(|(_, block)| block.model.index() == index)
         .map(|(b, block)| (block.first_step.index(), b))
         .collect();
+    if blocks.len() > 1 {
+        writeln!(
+            out,
+            "  {}",
+            cut_line(&figures(plan, ModelIndex(index as u32)))
+        )?;
+    }
+    let live = match model.steps().end <= plan.steps.len() {
+        true => live(plan, model),
+        false => vec![],
+    };
     for i in model.steps() {
         let Some(step) = plan.steps.get(i) else {
             break;
@@ -179,6 +191,9 @@ fn model(plan: &Plan, index: usize, out: &mut String) -> fmt::Result {
         if let Some(&b) = blocks.get(&i) {
             let block = &plan.blocks[b];
             write!(out, "  block {b}, predicted {} ns", block.predicted_ns)?;
+            if block.cut_ns > 0 {
+                write!(out, ", {} ns of it for the cut", block.cut_ns)?;
+            }
             if let Some(measured) = block.measured_ns {
                 write!(out, ", measured {measured} ns")?;
             }
@@ -187,11 +202,30 @@ fn model(plan: &Plan, index: usize, out: &mut String) -> fmt::Result {
                 let [compute, memory] = needs.map(crate::deploy_lines::thousandths);
                 write!(out, ", needs {compute} compute, {memory} memory")?;
             }
+            if let Some(live) = live.get(i - model.steps().start) {
+                let s = if live.tensors == 1 { "" } else { "s" };
+                write!(
+                    out,
+                    ", {} tensor{s} of {} bytes alive",
+                    live.tensors, live.bytes
+                )?;
+            }
             writeln!(out)?;
         }
         writeln!(out, "    {}", step_line(plan, i, step))?;
     }
     Ok(())
+}
+
+/// `4 blocks, the longest 1250 ns, standard deviation 12.5 ns, overhead 1.23 %`.
+pub(crate) fn cut_line(figures: &Figures) -> String {
+    format!(
+        "{} blocks, the longest {} ns, standard deviation {:.1} ns, overhead {:.2} %",
+        figures.n_blocks,
+        figures.longest_ns,
+        figures.std_ns,
+        figures.overhead() * 100.0
+    )
 }
 
 /// `12: contract Conv+Relu k3(b1:/x, #0a1b2c3d) -> b2:/y, 64x56x56 ...`.

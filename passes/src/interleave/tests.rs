@@ -46,6 +46,7 @@ fn plan(models: &[Vec<Given>]) -> Plan {
                 first_step: StepIndex(plan.steps.len() as u32),
                 n_steps: 1,
                 predicted_ns: ns,
+                cut_ns: 0,
                 measured_ns: None,
                 demand: Demand { compute, memory },
             });

@@ -399,6 +399,7 @@ impl Builder<'_> {
                 first_step: StepIndex(first),
                 n_steps: steps.len() as u32,
                 predicted_ns: 0,
+                cut_ns: 0,
                 measured_ns: None,
                 demand: Demand::UNKNOWN,
             });

@@ -1,6 +1,6 @@
 //! A model as a chain of steps that can be cut between any two.
 
-use super::liveness::{Live, live};
+use plans::blocks::{Live, live};
 use plans::{Device, Model, Plan};
 use std::ops::Range;
 
@@ -155,6 +155,12 @@ impl Chain {
     pub fn whole_ns(&self) -> u64 {
         let forced = (0..self.n_steps()).filter(|&b| self.forced[b]);
         self.done[self.n_steps()] + forced.map(|b| self.cut[b]).sum::<u64>()
+    }
+
+    /// What starting a block at boundary `b` adds to the model's time, in nanoseconds: nothing where
+    /// one starts in any case.
+    pub fn extra_ns(&self, b: usize) -> u64 {
+        if self.forced[b] { 0 } else { self.cut[b] }
     }
 
     /// What is alive at boundary `b`.

@@ -1,6 +1,7 @@
 //! The genetic splitter of SPLIT, to compare with.
 
 use super::chain::Chain;
+use plans::blocks::Figures;
 
 /// How the genetic splitter searches. The defaults are the reference's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,63 +40,26 @@ pub struct Generation {
     pub figures: Figures,
 }
 
-/// What a split makes of a model's time.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Figures {
-    /// The number of blocks.
-    pub n_blocks: usize,
-    /// The time of the model without any cut that is not forced, in nanoseconds.
-    pub whole_ns: u64,
-    /// The sum of the blocks' times, in nanoseconds.
-    pub total_ns: u64,
-    /// The longest block, in nanoseconds.
-    pub longest_ns: u64,
-    /// The standard deviation of the blocks' times (of all blocks, not of a sample), in nanoseconds.
-    pub std_ns: f64,
+/// SPLIT's fitness, the less the better: exp(3 (overhead / (0.08 n) - 1)) + exp(σ / (0.03 R) - 1) of n
+/// blocks, σ the standard deviation of their times and R the uncut model's time. 8 % overhead a block
+/// and a deviation of 3 % of R are tolerated.
+pub fn fitness(figures: &Figures) -> f64 {
+    let (a, b) = exponents(figures);
+    a.exp() + b.exp()
 }
 
-impl Figures {
-    /// The figures of blocks that take `times` of a model that takes `whole_ns` uncut.
-    pub fn of(times: &[u64], whole_ns: u64) -> Self {
-        let n = times.len().max(1) as f64;
-        let total_ns: u64 = times.iter().sum();
-        let mean = total_ns as f64 / n;
-        let squares: f64 = times.iter().map(|&t| (t as f64 - mean).powi(2)).sum();
-        Self {
-            n_blocks: times.len(),
-            whole_ns,
-            total_ns,
-            longest_ns: times.iter().copied().max().unwrap_or(0),
-            std_ns: (squares / n).sqrt(),
-        }
-    }
+/// The logarithm of the fitness: of the same order, and finite.
+fn log_fitness(figures: &Figures) -> f64 {
+    let (a, b) = exponents(figures);
+    a.max(b) + (-(a - b).abs()).exp().ln_1p()
+}
 
-    /// How much longer all blocks take than the uncut model, as a share of its time.
-    pub fn overhead(&self) -> f64 {
-        (self.total_ns as f64 - self.whole_ns as f64) / (self.whole_ns as f64).max(1.0)
-    }
-
-    /// SPLIT's fitness, the less the better: exp(3 (overhead / (0.08 n) - 1)) + exp(σ / (0.03 R) - 1)
-    /// of n blocks, σ the standard deviation of their times and R the uncut model's time. 8 % overhead
-    /// a block and a deviation of 3 % of R are tolerated.
-    pub fn fitness(&self) -> f64 {
-        let (a, b) = self.exponents();
-        a.exp() + b.exp()
-    }
-
-    /// The logarithm of the fitness: of the same order, and finite.
-    fn log_fitness(&self) -> f64 {
-        let (a, b) = self.exponents();
-        a.max(b) + (-(a - b).abs()).exp().ln_1p()
-    }
-
-    fn exponents(&self) -> (f64, f64) {
-        let whole = (self.whole_ns as f64).max(1.0);
-        (
-            3.0 * (self.overhead() / (0.08 * self.n_blocks.max(1) as f64) - 1.0),
-            self.std_ns / (0.03 * whole) - 1.0,
-        )
-    }
+fn exponents(figures: &Figures) -> (f64, f64) {
+    let whole = (figures.whole_ns as f64).max(1.0);
+    (
+        3.0 * (figures.overhead() / (0.08 * figures.n_blocks.max(1) as f64) - 1.0),
+        figures.std_ns / (0.03 * whole) - 1.0,
+    )
 }
 
 /// The share of the population that crossing adds in a generation.
@@ -215,7 +179,7 @@ impl Search<'_> {
             limit = *gene;
         }
         Candidate {
-            log_fitness: self.figures(&genes).log_fitness(),
+            log_fitness: log_fitness(&self.figures(&genes)),
             genes,
         }
     }
@@ -225,7 +189,7 @@ impl Search<'_> {
         Generation {
             step,
             cuts: self.starts(&best.genes).into_iter().skip(1).collect(),
-            fitness: figures.fitness(),
+            fitness: fitness(&figures),
             figures,
         }
     }

@@ -1,25 +1,21 @@
 //! Cuts each model of a plan into blocks, between which another model may run.
 //!
 //! A [`Chain`] says what a model's steps take and what cutting between two of them costs; a
-//! [`Splitter`] chooses the cuts; [`partition`] writes them into the plan, and [`report()`] says what
-//! came of it. After "SPLIT: QoS-Aware DNN Inference on Shared GPU via Evenly-Sized Model Splitting"
+//! [`Splitter`] chooses the cuts; [`partition`] writes them into the plan, and [`set_times`] what they
+//! cost, of which [`plans::blocks`] makes figures. After "SPLIT: QoS-Aware DNN Inference on Shared GPU via Evenly-Sized Model Splitting"
 //! (ICPP 2023), whose genetic search is one of the splitters.
 
 mod chain;
 mod dp;
 mod ga;
 mod greedy;
-mod liveness;
-mod report;
 #[cfg(test)]
 mod tests;
 
 pub use chain::{Chain, CutCosts, StepTime};
-pub use ga::{Figures, Generation, GeneticOptions};
-pub use liveness::{Live, live};
-pub use report::{BlockCut, ModelBlocks, report};
+pub use ga::{Generation, GeneticOptions, fitness};
 
-use plans::{Block, Device, Plan, StepIndex};
+use plans::{Block, Demand, Device, Plan, StepIndex};
 
 /// What blocks are to be like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,9 +83,9 @@ pub fn split(chain: &Chain, splitter: &Splitter) -> Split {
     }
 }
 
-/// Cuts the models of `plan`, whose steps take `times`, by position; the plan's blocks and their
-/// predicted times become the new ones. What the splitter could not do as asked becomes a warning of
-/// the plan. Returns the generations of a genetic search, by model.
+/// Cuts the models of `plan`, whose steps take `times`, by position: its blocks become new ones, of
+/// which nothing is known yet. What the splitter could not do as asked becomes a warning of the plan.
+/// Returns the generations of a genetic search, by model.
 pub fn partition(
     plan: &mut Plan,
     times: &[StepTime],
@@ -104,13 +100,15 @@ pub fn partition(
         let split = split(&chain, splitter);
         let first = model.first_step.0;
         let of_model = |b: &&Block| b.model.index() == m;
-        // There is one, with all else that blocks have, wherever there are steps.
+        // There is one wherever there are steps.
         if let Some(pattern) = plan.blocks.iter().find(of_model) {
             blocks.extend(chain.blocks(&split.starts).map(|steps| Block {
                 first_step: StepIndex(first + steps.start as u32),
                 n_steps: steps.len() as u32,
-                predicted_ns: chain.block_ns(steps),
+                predicted_ns: 0,
+                cut_ns: 0,
                 measured_ns: None,
+                demand: Demand::UNKNOWN,
                 ..pattern.clone()
             }));
         }
@@ -120,6 +118,21 @@ pub fn partition(
     plan.blocks = blocks;
     plan.warnings.extend(warnings);
     generations
+}
+
+/// Sets the predicted times of a plan's blocks, and what of them is for cuts, by what its steps take.
+pub fn set_times(plan: &mut Plan, times: &[StepTime], costs: &dyn Fn(Device) -> CutCosts) {
+    let chains: Vec<Chain> = plan
+        .models
+        .iter()
+        .map(|model| Chain::of(plan, model, times, costs))
+        .collect();
+    for block in &mut plan.blocks {
+        let chain = &chains[block.model.index()];
+        let start = (block.first_step.0 - plan.models[block.model.index()].first_step.0) as usize;
+        block.predicted_ns = chain.block_ns(start..start + block.n_steps as usize);
+        block.cut_ns = chain.extra_ns(start);
+    }
 }
 
 /// What the splitter could not do as asked for model `m`.

@@ -35,6 +35,12 @@ pub(super) fn lists(plan: &Plan, report: &mut Report) {
                 "its time is 2^52 ns or more".to_owned()
             });
         }
+        report.require(block.cut_ns <= block.predicted_ns, Code::Size, at, || {
+            format!(
+                "its cut costs {} ns of the {} ns that it takes",
+                block.cut_ns, block.predicted_ns
+            )
+        });
     }
     co_run(plan, report);
     if let Some(deploy) = &plan.deploy {

@@ -31,6 +31,7 @@ fn pairs_are_checked() {
     let block = At::Block(BlockIndex(2));
     refuse(|p| p.blocks[2].demand.memory = 1001, Code::Size, block);
     refuse(|p| p.blocks[2].predicted_ns = 1 << 52, Code::Size, block);
+    refuse(|p| p.blocks[2].cut_ns = 1 << 51, Code::Size, block);
 }
 
 #[test]

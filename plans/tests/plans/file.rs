@@ -37,7 +37,7 @@ fn the_encoding_stays_as_it_is() {
     assert_eq!((meta.version, meta.crc), (4, ENCODING), "{:#x}", meta.crc);
 }
 
-const ENCODING: u32 = 0x003b_e233;
+const ENCODING: u32 = 0x7cf0_d6b2;
 
 #[test]
 fn a_file_is_read_as_it_was_written() {

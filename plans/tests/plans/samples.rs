@@ -258,6 +258,7 @@ impl Sample {
                 first_step: StepIndex(first),
                 n_steps,
                 predicted_ns: u64::from(n_steps) * 1500,
+                cut_ns: 0,
                 measured_ns: (i == 0).then_some(1234),
                 demand: Demand::UNKNOWN,
             });

@@ -278,6 +278,7 @@ impl Builder {
                     first_step: StepIndex(i as u32),
                     n_steps: 1,
                     predicted_ns: 0,
+                    cut_ns: 0,
                     measured_ns: None,
                     demand: Demand::UNKNOWN,
                 }),

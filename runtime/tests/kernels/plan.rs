@@ -215,6 +215,7 @@ fn empty() -> Plan {
             first_step: StepIndex(0),
             n_steps: 1,
             predicted_ns: 0,
+            cut_ns: 0,
             measured_ns: None,
             demand: Demand::UNKNOWN,
         }],

@@ -4,8 +4,8 @@
 //! kernels as specs ([`spec`]), and steps that apply kernels to buffers and weights. It knows
 //! nothing of the compiler that made it, and the runtime knows nothing else.
 
-pub mod co_run;
 pub mod blocks;
+pub mod co_run;
 pub mod code;
 mod code_lines;
 pub mod deploy;

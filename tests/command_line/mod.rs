@@ -3,6 +3,7 @@
 mod errors;
 mod help;
 mod plans;
+mod scenes;
 mod tools;
 
 use onnx::proto::{

@@ -161,7 +161,7 @@ const drawBars = () => {
   const groups = [...names, ""];
   const value = (s, n) => { const of = summary(s, n); return of ? get(of) : null; };
   const most = Math.max(1e-3, ...groups.flatMap((n) => scenes.map((s) => value(s, n) || 0))) * 1.05;
-  const c = chart("bars", linear(0, groups.length), linear(0, most), [], steps(most, 5), String, (v) => (text === percent ? +(100 * v).toPrecision(3) + " %" : String(+v.toPrecision(3))), "");
+  const c = chart("bars", linear(0, groups.length), linear(0, most), [], steps(most, 5), String, (v) => (text === percent ? +(100 * v).toPrecision(3) + " %" : String(+v.toPrecision(4))), "");
   const room = (c.w - edge.left - edge.right) / groups.length;
   const width = Math.min(26, room * 0.82 / Math.max(1, scenes.length));
   groups.forEach((n, g) => {
@@ -193,7 +193,7 @@ const drawOver = () => {
   const ratios = ["mean", "p50", "p99", "p999", "max"].includes(shown.measure);
   const most = Math.max(ratios ? 2 : 1e-3, ...all.map(([, v]) => v)) * 1.04;
   const y = ratios ? log(1, most) : linear(0, most);
-  const c = chart("over", linear(low - (high - low) * 0.03, high + (high - low) * 0.03), y, loads, ratios ? octaves(1, most) : steps(most, 5), String, (v) => (text === percent ? +(100 * v).toPrecision(3) + " %" : String(+v.toPrecision(3))), "load");
+  const c = chart("over", linear(low - (high - low) * 0.03, high + (high - low) * 0.03), y, loads, ratios ? octaves(1, most) : steps(most, 5), String, (v) => (text === percent ? +(100 * v).toPrecision(3) + " %" : String(+v.toPrecision(4))), "load");
   for (const label of visible) {
     line(c, label, curve(label));
     for (const [x, v] of curve(label)) c.svg.append(make("circle", { cx: c.X(x), cy: c.Y(v), r: 3.2, fill: colour(label) }));
@@ -229,12 +229,12 @@ const named = (label) => { const n = html("span", undefined, "policy"); n.append
 const drawTable = () => {
   $("table-title").textContent = (shown.load === null ? "" : `Load ${shown.load}: `) + (shown.model || "all models");
   const keys = Object.keys(measures).filter((k) => k !== "throughput");
-  const header = ["", "done", ...keys.map((k) => ({ p999: "p99.9", mean: "ratio mean" })[k] || (k.startsWith("over") ? k + "x" : k)), "worst p99", "refused", "done/s", "busy", "at once"];
-  const best = [null, null, ...keys.map((k) => measures[k][2]), plain];
+  const header = ["", "done", ...keys.map((k) => ({ p999: "p99.9", mean: "ratio mean" })[k] || (k.startsWith("over") ? k + "x" : k)), "refused", "done/s", "busy", ...(shown.model ? [] : ["worst p99", "at once"])];
+  const best = [null, null, ...keys.map((k) => measures[k][2]), null, null, null, plain];
   const rows = atLoad(shown.load).flatMap((s) => {
     const of = summary(s, shown.model);
     if (!of) return [];
-    return [[named(s.label), of.finished, ...keys.map((k) => measures[k][1](of)), s.worst_p99, of.rejected + of.dropped + of.failed, plain(of.throughput), percent(of.utilisation), s.side_by_side.toFixed(2)]];
+    return [[named(s.label), of.finished, ...keys.map((k) => measures[k][1](of)), of.rejected + of.dropped + of.failed, plain(of.throughput), percent(of.utilisation), ...(shown.model ? [] : [s.worst_p99, s.side_by_side.toFixed(2)])]];
   });
   fill("table", header, rows, best);
 };

@@ -28,6 +28,7 @@ pub mod error;
 pub mod load;
 mod memory;
 pub mod schedule;
+pub mod serve;
 pub mod session;
 pub mod timeline;
 pub mod trace;

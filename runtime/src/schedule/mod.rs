@@ -2,7 +2,8 @@
 //!
 //! A [`Scheduler`] is a state machine without clock, threads or I/O: requests arrive, blocks finish,
 //! requests are cancelled, and it says which block to start next. [`Simulation`] runs it on simulated
-//! time with the block times of a [`Profile`], a server on sessions. All times are nanoseconds of one
+//! time with the block times of a [`Profile`], a [`Server`](crate::serve::Server) on
+//! sessions. All times are nanoseconds of one
 //! clock that never goes back; ratios are in 1/1000.
 //!
 //! ```
@@ -42,6 +43,7 @@ pub use core::Slot;
 pub(crate) use of_plan::blocks_of;
 pub use policy::{Options, Policy, UnknownPolicy};
 pub use profile::{BlockProfile, ModelProfile, Profile, ProfileError, Running};
+pub(crate) use recorder::Recorder;
 pub use request::{Arrival, BlockTime, Outcome, Record, Refusal, Request, RequestId};
 pub use scheduler::{Decision, Progress, Scheduler, Start};
 pub use simulation::{Simulation, simulate};

@@ -146,6 +146,14 @@ impl Profile {
         &self.models
     }
 
+    /// From arrival to end of a request with nothing beside it, in nanoseconds: the time of the model
+    /// alone and whole, and what it takes to launch it and to notice its end; 0 if there is no such
+    /// model.
+    pub fn alone_ns(&self, model: usize) -> u64 {
+        let model = self.models.get(model);
+        model.map_or(0, |m| m.solo_ns + self.launch_ns + self.notice_ns)
+    }
+
     /// Whether there is something to schedule: a model, and a block with a time in each.
     ///
     /// # Errors

@@ -4,7 +4,6 @@ use super::core::Slot;
 use super::profile::Profile;
 use super::request::{BlockTime, Outcome, Record, Refusal, Request, RequestId};
 use super::scheduler::Start;
-use plans::ModelIndex;
 
 /// A record for each slot; memory is there from the start.
 pub(crate) struct Recorder {
@@ -14,29 +13,14 @@ pub(crate) struct Recorder {
     refused: Record,
 }
 
-fn empty(n_blocks: usize) -> Record {
-    Record {
-        id: RequestId(0),
-        request: Request::new(ModelIndex(0)),
-        outcome: Outcome::Done,
-        arrival_ns: 0,
-        start_ns: 0,
-        finish_ns: 0,
-        execute_ns: 0,
-        solo_ns: 0,
-        in_blocks: false,
-        blocks: Vec::with_capacity(n_blocks),
-    }
-}
-
 impl Recorder {
     pub(crate) fn new(profile: &Profile, capacity: usize) -> Self {
         let models = profile.models();
         let most = models.iter().map(|m| m.blocks.len()).max().unwrap_or(0);
         Self {
-            records: (0..capacity).map(|_| empty(most)).collect(),
-            solo: models.iter().map(|m| m.solo_ns).collect(),
-            refused: empty(0),
+            records: (0..capacity).map(|_| Record::empty(most)).collect(),
+            solo: (0..models.len()).map(|m| profile.alone_ns(m)).collect(),
+            refused: Record::empty(0),
         }
     }
 

@@ -117,7 +117,7 @@ pub struct BlockTime {
 }
 
 /// A request that ended, one way or another. Times are in nanoseconds of the scheduler's clock.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Record {
     /// The request.
     pub id: RequestId,
@@ -133,7 +133,7 @@ pub struct Record {
     pub finish_ns: u64,
     /// The time in which one of its blocks ran; beside others, so that it may be more than alone.
     pub execute_ns: u64,
-    /// The time of the model alone.
+    /// The time of such a request with nothing beside it: [`Profile::alone_ns`](super::Profile::alone_ns).
     pub solo_ns: u64,
     /// Whether it ran block by block.
     pub in_blocks: bool,
@@ -141,7 +141,57 @@ pub struct Record {
     pub blocks: Vec<BlockTime>,
 }
 
+impl Clone for Record {
+    fn clone(&self) -> Self {
+        let mut copy = Self::empty(0);
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Allocates nothing if there is room for the blocks.
+    fn clone_from(&mut self, other: &Self) {
+        let Self {
+            id,
+            request,
+            outcome,
+            arrival_ns,
+            start_ns,
+            finish_ns,
+            execute_ns,
+            solo_ns,
+            in_blocks,
+            blocks,
+        } = other;
+        self.id = *id;
+        self.request = *request;
+        self.outcome = *outcome;
+        self.arrival_ns = *arrival_ns;
+        self.start_ns = *start_ns;
+        self.finish_ns = *finish_ns;
+        self.execute_ns = *execute_ns;
+        self.solo_ns = *solo_ns;
+        self.in_blocks = *in_blocks;
+        self.blocks.clone_from(blocks);
+    }
+}
+
 impl Record {
+    /// A record of nothing, with room for so many blocks.
+    pub(crate) fn empty(n_blocks: usize) -> Self {
+        Self {
+            id: RequestId(0),
+            request: Request::new(ModelIndex(0)),
+            outcome: Outcome::Done,
+            arrival_ns: 0,
+            start_ns: 0,
+            finish_ns: 0,
+            execute_ns: 0,
+            solo_ns: 0,
+            in_blocks: false,
+            blocks: Vec::with_capacity(n_blocks),
+        }
+    }
+
     /// From arrival to end, in nanoseconds.
     pub fn total_ns(&self) -> u64 {
         self.finish_ns.saturating_sub(self.arrival_ns)

@@ -215,6 +215,13 @@ impl Scheduler {
         Progress::Cancelled
     }
 
+    /// A request has failed: nothing of it runs any more, and it lives no more.
+    pub fn fail(&mut self, now: u64, slot: Slot) {
+        self.at(now);
+        self.core.get_mut(slot).n_starts = 0;
+        self.let_go(slot);
+    }
+
     fn let_go(&mut self, slot: Slot) {
         self.order.gone(&self.core, slot);
         self.core.remove(slot);

@@ -6,6 +6,7 @@ use crate::error::{PortError, RunError};
 use crate::schedule::blocks_of;
 use plans::{ModelIndex, StepIndex};
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// The run in blocks of a session on the host.
 #[derive(Default)]
@@ -105,6 +106,29 @@ impl Session {
     /// As [`Session::blocks_done`].
     pub fn wait_for_blocks(&mut self) -> Result<usize, RunError> {
         self.poll(true)
+    }
+
+    /// Runs all blocks of a model once, one after the other, and gives the time of each: on a CUDA
+    /// device as it measures it, from the end of the one before; `io` as for
+    /// [`Session::start_blocks`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::run`].
+    pub fn time_blocks(&mut self, model: ModelIndex, io: Io) -> Result<Vec<Duration>, RunError> {
+        let n_blocks = self.n_blocks(model).map_err(RunError::Model)?;
+        if self.device.is_some() {
+            self.start_blocks(model, 0..n_blocks, 0, io)?;
+            self.wait_for_blocks()?;
+            return self.on_device(model, |device, engine, _| device.block_times(engine));
+        }
+        let mut times = Vec::with_capacity(n_blocks);
+        for block in 0..n_blocks {
+            let began = Instant::now();
+            self.start_blocks(model, block..block + 1, 0, io)?;
+            times.push(began.elapsed());
+        }
+        Ok(times)
     }
 
     fn poll(&mut self, waits: bool) -> Result<usize, RunError> {

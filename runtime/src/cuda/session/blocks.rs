@@ -7,6 +7,7 @@ use crate::error::{BindError, During, RunError};
 use plans::{ModelIndex, StepIndex};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The run in blocks of a session.
 #[derive(Default)]
@@ -131,6 +132,10 @@ impl DeviceSession {
         let mut begun = |session: &mut Self| {
             let mut commands = Run::new(session, engine, &current, model);
             commands.level = level;
+            if before.is_none() {
+                let recorded = commands.session.start.record(&current, commands.stream());
+                recorded.map_err(|e| commands.failed(During::Waiting, e))?;
+            }
             match before {
                 None if io == Io::Host => commands.copy_inputs()?,
                 // What comes now waits for what was commanded elsewhere.
@@ -148,6 +153,48 @@ impl DeviceSession {
             self.settle_blocks(&current);
         }
         result
+    }
+
+    /// The times of the blocks of a run that has ended: from the end of the part before to the end of
+    /// the block, and of the first from the run's start. Steps on the host count with the part after
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub(crate) fn block_times(&mut self, engine: &Engine) -> Result<Vec<Duration>, RunError> {
+        let Some(run) = self.blocks.run.filter(|r| r.n_ended == r.n_parts) else {
+            return Ok(vec![]);
+        };
+        let Some(graphs) = &self.models[run.model.index()] else {
+            return Ok(vec![]);
+        };
+        let current = self.context.enter().map_err(lost)?;
+        let failed = |error| RunError::Device {
+            model: engine.plan().models[run.model.index()].name.clone(),
+            during: During::Waiting,
+            error,
+        };
+        let mut before = &self.start;
+        let mut times = vec![];
+        let mut first = 0;
+        for &end in &graphs.block_ends {
+            let own = first..end.min(run.n_ended);
+            let last = own
+                .rev()
+                .find(|&p| matches!(graphs.parts[p], Ready::Device(..)));
+            times.push(match last {
+                Some(part) => {
+                    let event = &self.blocks.events[part];
+                    let nanoseconds = event.since(&current, before).map_err(failed)?;
+                    before = event;
+                    Duration::from_nanos(nanoseconds)
+                }
+                None => Duration::ZERO,
+            });
+            first = end;
+        }
+        Ok(times)
     }
 
     /// The number of blocks that have ended since the run's start. Steps on the host are run here,

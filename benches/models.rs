@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a table is what it is for")]
 #![forbid(unsafe_code)]
 
+mod examples;
 mod origin;
 
 use clap::Parser;
@@ -14,6 +15,7 @@ use dlirc::inputs;
 use dlirc::measure::{Times, geometric_mean};
 use dlirc::oracle::Oracle;
 use dlirc::report::{Diagnostic, draw, write_file};
+use examples::{chosen, failed, filled, installed_library};
 use models::Architecture;
 use origin::{Origin, root, target};
 use plans::ModelIndex;
@@ -155,65 +157,6 @@ fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
     }
     let right = report.models.iter().all(|r| r.error <= TOLERANCE);
     Ok(ExitCode::from(u8::from(!right)))
-}
-
-fn chosen(names: &[String]) -> Result<Vec<&'static Architecture>, Diagnostic> {
-    if names.is_empty() {
-        return Ok(models::list().iter().collect());
-    }
-    let find = |name: &String| {
-        models::find(name).ok_or_else(|| {
-            let all: Vec<&str> = models::list().iter().map(|a| a.name).collect();
-            Diagnostic::error(
-                "unknown-model",
-                format!("no architecture is called `{name}`"),
-            )
-            .help(format!("choose from {}", all.join(", ")))
-        })
-    };
-    names.iter().map(find).collect()
-}
-
-fn failed(path: &Path, e: &dyn std::fmt::Display) -> Diagnostic {
-    Diagnostic::error("file", e.to_string()).at(format!("file {}", path.display()))
-}
-
-/// The library that `cargo xtask test` installs, unless the variable names another.
-fn installed_library() -> Option<PathBuf> {
-    if std::env::var_os("ORT_DYLIB_PATH").is_some() {
-        return None;
-    }
-    let folder = target().join("python/onnxruntime/capi");
-    let files = std::fs::read_dir(folder).ok()?.flatten();
-    files.map(|e| e.path()).find(|p| {
-        p.file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with("libonnxruntime.so"))
-    })
-}
-
-/// The model with weights: the file that is there, unless what makes it is newer.
-fn filled(
-    architecture: &Architecture,
-    folder: &Path,
-    bar: &progress::Bar,
-) -> Result<PathBuf, Diagnostic> {
-    let home = models::folder();
-    let path = folder.join(format!("{}.onnx", architecture.name));
-    let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    let made_by = [
-        architecture.graph_path(home),
-        home.join(format!("{}.stats.json", architecture.name)),
-        home.join("src/fill.rs"),
-        home.join("src/random.rs"),
-    ];
-    let newest = made_by.iter().filter_map(|p| changed(p)).max();
-    if changed(&path) < newest {
-        bar.say(&format!("fill {}", architecture.name));
-        models::fill(&architecture.graph_path(home), &path, &mut |p| {
-            bar.show(p.done, p.total);
-        })?;
-    }
-    Ok(path)
 }
 
 fn measure(

@@ -46,7 +46,11 @@ fn git(args: &[&str]) -> Option<String> {
     Some(String::from_utf8(text).ok()?.trim().to_string())
 }
 
+/// The commit, which the environment says where there is no repository.
 fn commit() -> Option<String> {
+    if let Ok(commit) = std::env::var("DLIRC_COMMIT") {
+        return Some(commit);
+    }
     let hash = git(&["rev-parse", "--short=12", "HEAD"])?;
     let changes = git(&["status", "--porcelain", "--untracked-files=no"])?;
     Some(if changes.is_empty() { hash } else { hash + "+" })

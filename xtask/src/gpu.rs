@@ -61,7 +61,15 @@ fn pack(folder: &Path) -> Result<(), Failed> {
     copy_stripped(&target().join("release/dlirc"), &folder.join("dlirc"))?;
     let mut script = String::from(RUN);
     for (package, suites) in SUITES {
-        let binaries = test_binaries(package)?.into_iter();
+        let tests = [
+            "test",
+            "--release",
+            "--no-run",
+            "--tests",
+            "--package",
+            package,
+        ];
+        let binaries = binaries("test", &tests)?.into_iter();
         for (name, binary) in binaries.filter(|(name, _)| suites.contains(&name.as_str())) {
             let filter = match package {
                 "dlirc" => format!(" {}", OF_SUITE.join(" ")),
@@ -72,7 +80,12 @@ fn pack(folder: &Path) -> Result<(), Failed> {
             script += &format!("suite {file}{filter}\n");
         }
     }
+    let bench = ["bench", "--no-run", "--bench", "gpu", "--package", "dlirc"];
+    for (_, binary) in binaries("bench", &bench)? {
+        copy_stripped(&binary, &folder.join("bench-gpu"))?;
+    }
     script += "exit $status\n";
+    script = script.replace("COMMIT", &commit());
     let file = folder.join("run.sh");
     fs::write(&file, script).map_err(failed(&file))?;
     for part in ["models", "tests/conformance"] {
@@ -108,13 +121,19 @@ const MAX_PACK: u64 = 60 << 20;
 /// The start of the script that runs what was packed.
 const RUN: &str = r#"#!/bin/sh
 # Runs the suites that use a GPU; needs NVIDIA's driver, and NVRTC and ONNX Runtime from Python or by
-# DLIRC_NVRTC and ORT_DYLIB_PATH. `sh run.sh FILTER` runs what has FILTER in its name.
+# DLIRC_NVRTC and ORT_DYLIB_PATH. `sh run.sh FILTER` runs what has FILTER in its name,
+# `sh run.sh bench` times the example models instead.
 here=$(cd "$(dirname "$0")" && pwd)
 export DLIRC_ROOT="$here/root" DLIRC_MODELS="$here/root/models"
 export CARGO_TARGET_DIR="${DLIRC_OUT:-$here/out}"
 export DLIRC_ONNX_CASES="$CARGO_TARGET_DIR/node"
 mkdir -p "$CARGO_TARGET_DIR"
 [ -d "$DLIRC_ONNX_CASES" ] || tar xzf "$here/cases.tar.gz" -C "$CARGO_TARGET_DIR"
+if [ "$1" = bench ]; then
+  shift
+  export DLIRC_COMMIT="COMMIT"
+  exec "$here/bench-gpu" --dlirc "$here/dlirc" --json "$CARGO_TARGET_DIR/gpu.json" "$@"
+fi
 filter=$1
 status=0
 suite() {
@@ -130,18 +149,25 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Failed {
     move |e| Failed(format!("{}: {e}", path.display()))
 }
 
-/// The test binaries of a package: names of targets, and files.
-fn test_binaries(package: &str) -> Result<Vec<(String, PathBuf)>, Failed> {
+/// The commit that is built, with `+` if files differ from it.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(root()).output();
+        output.map_or_else(
+            |_| String::new(),
+            |o| String::from_utf8_lossy(&o.stdout).trim().to_string(),
+        )
+    };
+    let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
+    let mark = if changes.is_empty() { "" } else { "+" };
+    git(&["rev-parse", "--short=12", "HEAD"]) + mark
+}
+
+/// The binaries of one kind that cargo builds with `args`: names of targets, and files.
+fn binaries(kind: &str, args: &[&str]) -> Result<Vec<(String, PathBuf)>, Failed> {
     let mut build = cargo();
     build
-        .args([
-            "test",
-            "--release",
-            "--no-run",
-            "--tests",
-            "--package",
-            package,
-        ])
+        .args(args)
         .args(["--message-format", "json-render-diagnostics"]);
     let output = build
         .current_dir(root())
@@ -152,14 +178,15 @@ fn test_binaries(package: &str) -> Result<Vec<(String, PathBuf)>, Failed> {
         return Err(Failed(format!("{build:?} failed: {}", output.status)));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    // Each line is an object; only those of test binaries have a kind `test` and an executable.
+    // Each line is an object; only those of binaries have an executable.
+    let kind = format!("\"kind\":[\"{kind}\"]");
     let after = |line: &str, mark: &str| {
         let (_, rest) = line.split_once(mark)?;
         Some(rest.split('"').next()?.to_string())
     };
     Ok(text
         .lines()
-        .filter(|l| l.contains("\"kind\":[\"test\"]"))
+        .filter(|l| l.contains(&kind))
         .filter_map(|l| {
             let target = l.split_once("\"target\":")?.1;
             Some((

@@ -91,6 +91,14 @@ impl DeviceModel {
         })
     }
 
+    /// The description of what runs steps on `device`.
+    pub fn description(&self, device: plans::Device) -> &Device {
+        match device {
+            plans::Device::Cpu => self.host.device(),
+            plans::Device::Cuda(_) => self.gpu.device(),
+        }
+    }
+
     /// What predictions need of it.
     pub fn costs(&self) -> Costs<'_> {
         Costs {

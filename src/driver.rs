@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ir::{GraphId, Program};
 use passes::lower::{LowerOptions, Lowered, lower};
 use passes::manager::Observer;
+use passes::partition::{Generation, Splitter};
 use passes::{PassCx, Phase};
 use plans::ValidPlan;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub struct Request {
     pub on_host: Vec<String>,
     /// Whether models never run at once.
     pub one_at_a_time: bool,
+    /// How models are cut into blocks.
+    pub splitter: Splitter,
     /// The most lanes of a model on a GPU; unless given, [`passes::lower::DEFAULT_LANES`].
     pub lanes: Option<u16>,
     /// Phases that are left out, to see what they are worth. Only those that a program can do without.
@@ -95,6 +98,8 @@ pub struct Summary {
     pub n_split: usize,
     /// How device code came about, if there is any.
     pub device_code: Option<Compilation>,
+    /// Of each model, the best split of each generation, where a genetic search made it.
+    pub generations: Vec<Vec<Generation>>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -216,8 +221,8 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         summary.phases.push(("kernels", clock.lap()));
     }
 
-    passes::predict::predict(&mut plan, &device.costs());
-    summary.phases.push(("predict", clock.lap()));
+    summary.generations = crate::blocks::cut(&mut plan, &device, &request.splitter);
+    summary.phases.push(("partition", clock.lap()));
 
     observer.phase("validate");
     let lengths = plans::Lengths::needed(&plan);
@@ -295,6 +300,7 @@ fn canonical_options(request: &Request) -> String {
     if request.one_at_a_time {
         options += " one-at-a-time";
     }
+    options += &crate::blocks::options(&request.splitter);
     for phase in &request.without {
         options += &format!(" without={phase}");
     }

@@ -3,6 +3,7 @@
 //! [`driver`] is the pipeline; [`cli`] holds one file a verb; [`report`] alone draws diagnostics.
 
 pub mod beside;
+pub mod blocks;
 pub mod cli;
 pub mod device_code;
 pub mod device_model;

@@ -1,5 +1,7 @@
 //! `dlirc compile`: models to a plan.
 
+use crate::blocks::generation_log;
+use crate::cli::blocks::{BlockArgs, block_table};
 use crate::cli::models::arena_name;
 use crate::cli::progress::{Bar, bar};
 use crate::cli::table::{mib, table};
@@ -7,7 +9,7 @@ use crate::device_code::{Gpus, Workshop};
 use crate::device_model::Sources;
 use crate::driver::{self, Compiled, Request, Target, Watch};
 use crate::measure::peak_memory;
-use crate::report::{Diagnostic, data, draw, say};
+use crate::report::{Diagnostic, data, draw, say, write_file};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
 use passes::lower::{DEFAULT_LANES, MAX_LANES};
@@ -59,6 +61,8 @@ pub(super) struct Compile {
     /// The models never run at once: one arena serves them in turn.
     #[arg(long)]
     one_at_a_time: bool,
+    #[command(flatten)]
+    blocks: BlockArgs,
     /// Take the times of blocks from this database, which `dlirc profile` writes, where it has them.
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
@@ -152,6 +156,7 @@ impl Compile {
         if let Target::Cuda(gpus) = &mut target {
             gpus.ptx = !self.no_ptx;
         }
+        let splitter = self.blocks.splitter()?;
         let default = Workshop::default();
         let request = Request {
             models: self.models,
@@ -167,6 +172,7 @@ impl Compile {
             },
             on_host: self.on_host,
             one_at_a_time: self.one_at_a_time,
+            splitter,
             lanes: Some(self.lanes),
             without: self.without,
             passes: passes::Options {
@@ -187,6 +193,10 @@ impl Compile {
         let started = Instant::now();
         driver::write(&compiled, &self.output)?;
         let written = started.elapsed();
+        if let Some(file) = &self.blocks.splitter_log {
+            let log = generation_log(&compiled.plan, &compiled.summary.generations);
+            write_file(file, log.as_bytes())?;
+        }
         watcher.bar.finish();
         for warning in &compiled.plan.warnings {
             draw(&Diagnostic::warning("plan", warning));
@@ -315,6 +325,7 @@ fn summary(compiled: &Compiled, write: Duration) -> String {
         &["memory", "planned", "side by side", "live at once"],
         &rows,
     );
+    text += &block_table(plan);
     text += &format!(
         "{} weights, {}\n",
         plan.weights.len(),

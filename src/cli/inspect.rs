@@ -1,5 +1,6 @@
 //! `dlirc inspect`: what a plan holds.
 
+use crate::cli::blocks::block_table;
 use crate::cli::models::{arena_name, load};
 use crate::cli::table::{mib, table};
 use crate::driver::{self, Request};
@@ -153,6 +154,10 @@ fn summary(plan: &ValidPlan) -> String {
         ],
         &rows,
     );
+    let blocks = block_table(plan);
+    if !blocks.is_empty() {
+        text += &format!("\n{blocks}");
+    }
     let _ = writeln!(
         text,
         "\n{} weights, {}",

@@ -1,6 +1,7 @@
 //! The command line: one file a verb.
 
 mod bench;
+mod blocks;
 mod compile;
 mod completions;
 mod explain;

@@ -11,6 +11,9 @@ pub struct StepTime {
     pub ns: u64,
     /// As the first of a block, when nothing before it hides its start, in nanoseconds.
     pub first_ns: u64,
+    /// How long it would keep the whole device busy, in nanoseconds: steps of different lanes together
+    /// take no less than the sum.
+    pub busy_ns: u64,
 }
 
 /// What a cut costs on a device, beside the hidden start of the step after it.
@@ -66,6 +69,7 @@ impl Chain {
     ) -> Self {
         let steps = model.steps();
         let n = steps.len();
+        let time = |b: usize| times.get(steps.start + b).copied().unwrap_or_default();
         let mut lanes: Vec<(u16, u64)> = vec![];
         let mut spans: Vec<(u64, u64)> = vec![];
         for i in steps.clone() {
@@ -75,7 +79,7 @@ impl Chain {
                 spans.get(w).map(|s| s.1)
             });
             let mut start = waited.max().unwrap_or(0);
-            let ns = times.get(i).copied().unwrap_or_default().ns;
+            let ns = time(i - steps.start).ns;
             match lanes.iter_mut().find(|(lane, _)| *lane == step.lane) {
                 Some((_, end)) => {
                     start = start.max(*end);
@@ -86,8 +90,10 @@ impl Chain {
             spans.push((start, start + ns));
         }
         let mut done = vec![0u64; n + 1];
+        let mut busy = 0;
         for (b, span) in spans.iter().enumerate() {
-            done[b + 1] = done[b].max(span.1);
+            busy += time(b).busy_ns;
+            done[b + 1] = done[b].max(span.1).max(busy);
         }
         // By boundary, when the first of the steps after it starts.
         let mut begun = vec![u64::MAX; n + 1];
@@ -96,10 +102,7 @@ impl Chain {
         }
         let device = |b: usize| plan.steps[steps.start + b].device;
         let live = live(plan, model);
-        let start = |b: usize| {
-            let time = times.get(steps.start + b).copied().unwrap_or_default();
-            time.first_ns.saturating_sub(time.ns)
-        };
+        let start = |b: usize| time(b).first_ns.saturating_sub(time(b).ns);
         let cut = (0..n)
             .map(|b| match b {
                 0 => costs(device(0)).of(0) + start(0),

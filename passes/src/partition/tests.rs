@@ -311,6 +311,7 @@ fn any_split_makes_a_valid_plan() {
         .map(|i| StepTime {
             ns: 1000 + 100 * i,
             first_ns: 1010 + 100 * i,
+            busy_ns: 0,
         })
         .collect();
     let costs = |_| CutCosts {
@@ -353,6 +354,7 @@ fn what_could_not_be_done_is_said() {
     let time = StepTime {
         ns: 1000,
         first_ns: 1000,
+        busy_ns: 1000,
     };
     let times = vec![time; pattern.steps.len()];
     let costs = |_| CutCosts::default();
@@ -369,4 +371,35 @@ fn what_could_not_be_done_is_said() {
     let short = warnings(Splitter::Dp(Goal::Within(999)));
     assert!(short.contains("a single step is never cut"), "{short}");
     assert_eq!(warnings(Splitter::Dp(Goal::Within(1000))), "");
+}
+
+#[test]
+fn lanes_overlap_as_far_as_there_is_room_and_cuts_wait_for_them() {
+    let mut plan = branched();
+    plan.models[0].n_steps = 4;
+    plan.steps.truncate(4);
+    let lane = |plan: &mut plans::Plan, i: usize, lane, waits: &[u32]| {
+        plan.steps[i].lane = lane;
+        plan.steps[i].waits = waits.iter().map(|&w| plans::StepIndex(w)).collect();
+    };
+    for (i, n, waits) in [(0, 0, &[][..]), (1, 0, &[]), (2, 1, &[0]), (3, 0, &[2])] {
+        lane(&mut plan, i, n, waits);
+    }
+    let times = |busy_ns| {
+        [100, 500, 300, 100].map(|ns| StepTime {
+            ns,
+            first_ns: ns,
+            busy_ns,
+        })
+    };
+    let costs = |_| CutCosts::default();
+    let chain = Chain::of(&plan, &plan.models[0], &times(0), &costs);
+    // 100, then 500 beside 300, then 100.
+    assert_eq!(chain.whole_ns(), 700);
+    assert_eq!(chain.block_ns(0..2), 600);
+    // A cut between the lanes gives their overlap up.
+    assert_eq!(chain.extra_ns(2), 500);
+    assert_eq!((chain.extra_ns(1), chain.extra_ns(3)), (0, 0));
+    let full = Chain::of(&plan, &plan.models[0], &times(200), &costs);
+    assert_eq!(full.whole_ns(), 800);
 }

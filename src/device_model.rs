@@ -99,6 +99,16 @@ impl DeviceModel {
         }
     }
 
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        let model = if self.arch == 0 {
+            &self.host
+        } else {
+            &self.gpu
+        };
+        &model.device().name
+    }
+
     /// What predictions need of it.
     pub fn costs(&self) -> Costs<'_> {
         Costs {

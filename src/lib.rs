@@ -14,4 +14,5 @@ pub mod load;
 pub mod measure;
 pub mod npy;
 pub mod oracle;
+pub mod profile;
 pub mod report;

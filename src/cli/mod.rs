@@ -10,6 +10,8 @@ mod inspect;
 mod man;
 mod models;
 mod pass;
+mod profile;
+mod profile_text;
 pub mod progress;
 mod run;
 mod scenes;
@@ -46,6 +48,7 @@ enum Verb {
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
     Bench(bench::Bench),
+    Profile(profile::Profile),
     Explain(explain::Explain),
     Pass(pass::Pass),
     Simulate(simulate::Simulate),
@@ -66,6 +69,7 @@ impl Cli {
             Verb::Inspect(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
+            Verb::Profile(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
             Verb::Pass(verb) => verb.run(),
             Verb::Simulate(verb) => verb.run(),

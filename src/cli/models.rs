@@ -21,7 +21,7 @@ pub(super) struct Machine {
 }
 
 /// `cuda:0`, `cpu` or `auto`.
-fn device(text: &str) -> Result<RunOn, String> {
+pub(super) fn device(text: &str) -> Result<RunOn, String> {
     match text {
         "cpu" => Ok(RunOn::Cpu),
         "auto" => Ok(RunOn::Auto),

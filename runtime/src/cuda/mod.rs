@@ -64,6 +64,16 @@ pub fn n_devices() -> Result<u16, Unavailable> {
     driver::Driver::get().map(driver::Driver::n_devices)
 }
 
+/// The version of the driver, as `cuDriverGetVersion` counts: 13000 for 13.0.
+///
+/// # Errors
+///
+/// If there is no driver that will do.
+pub fn driver_version() -> Result<u32, Unavailable> {
+    let driver = driver::Driver::get()?;
+    Ok(u32::try_from(driver.version()).unwrap_or(0))
+}
+
 /// What a CUDA device is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceInfo {

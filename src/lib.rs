@@ -5,6 +5,7 @@
 pub mod beside;
 pub mod blocks;
 pub mod cli;
+pub mod deploy;
 pub mod device_code;
 pub mod device_model;
 pub mod driver;

@@ -4,6 +4,7 @@
 //! below. [`manager::run`] runs a list; [`PassCx`] is what a pass reports to.
 
 pub mod algebra;
+pub mod bounds;
 pub mod fuse;
 pub mod interleave;
 pub mod layout;

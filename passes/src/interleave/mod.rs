@@ -15,7 +15,7 @@ mod problem;
 mod timeline;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use memory::share_arenas;
 

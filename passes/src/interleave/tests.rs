@@ -13,9 +13,9 @@ use plans::{
 const GPU: Device = Device::Cuda(0);
 
 /// The time of a block, and what it needs of multiprocessors and bandwidth.
-type Given = (u64, u16, u16);
+pub(crate) type Given = (u64, u16, u16);
 
-fn plan(models: &[Vec<Given>]) -> Plan {
+pub(crate) fn plan(models: &[Vec<Given>]) -> Plan {
     let mut plan = Plan {
         fingerprint: Fingerprint {
             compiler: "test".into(),
@@ -92,7 +92,7 @@ fn plan(models: &[Vec<Given>]) -> Plan {
     plan
 }
 
-fn services(n: usize) -> Vec<Service> {
+pub(crate) fn services(n: usize) -> Vec<Service> {
     let service = |m| Service {
         model: ModelIndex(m),
         rate_mhz: 0,

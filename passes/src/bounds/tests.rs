@@ -1,0 +1,170 @@
+use super::{Analysis, Options, Reason, Rule, bounds};
+use crate::interleave::tests::{Given, plan, services};
+use plans::{BlockIndex, Bound, CoRun, Service};
+
+const EXACT: Options = Options {
+    margin: 0.0,
+    overhead_ns: 0,
+    lanes: 6,
+    copies: 2,
+    ahead: 1,
+    starvation_cap: 16_000,
+};
+
+/// Models of one block each, with their periods in nanoseconds.
+fn tasks(all: &[(u64, u64)]) -> (plans::Plan, Vec<Service>) {
+    let models: Vec<Vec<Given>> = all.iter().map(|&(ns, _)| vec![(ns, 1000, 1000)]).collect();
+    let mut services = services(all.len());
+    for (service, &(_, period)) in services.iter_mut().zip(all) {
+        service.rate_mhz = 1_000_000_000_000 / period;
+    }
+    (plan(&models), services)
+}
+
+fn responses(found: &Analysis) -> Vec<Option<u64>> {
+    let responses = found.bounds.iter();
+    responses.map(|b| b.map(|b| b.response_ns)).collect()
+}
+
+#[test]
+fn in_order_of_arrival_everybody_waits_for_everybody() {
+    let (plan, services) = tasks(&[(2000, 10_000), (3000, 10_000), (1000, 20_000)]);
+    let found = bounds(&plan, &services, Rule::Fifo, &EXACT);
+    assert_eq!(responses(&found), [Some(6000); 3]);
+    let waits: Vec<u64> = found.bounds.iter().flatten().map(|b| b.wait_ns).collect();
+    assert_eq!(waits, [4000, 3000, 5000]);
+    assert!((found.utilisation.unwrap() - 0.55).abs() < 1e-9);
+}
+
+/// The example of Davis and others (2007), section 3: of three messages of 1 ms with periods of 2.5,
+/// 3.5 and 3.5 ms, the second instance of the last one takes longer than the first.
+#[test]
+fn the_first_request_of_a_window_need_not_be_the_worst() {
+    let (plan, services) = tasks(&[
+        (1_000_000, 2_500_000),
+        (1_000_000, 3_500_000),
+        (1_000_000, 3_500_000),
+    ]);
+    let found = bounds(&plan, &services, Rule::Bnst, &EXACT);
+    // Rates are whole, so that periods are some nanoseconds longer.
+    let response = found.bounds[2].unwrap().response_ns;
+    assert!((3_499_990..=3_500_000).contains(&response), "{response}");
+}
+
+#[test]
+fn the_short_wait_for_one_long_request_only() {
+    let (plan, services) = tasks(&[(100, 10_000), (2000, 10_000), (4000, 10_000)]);
+    let found = bounds(&plan, &services, Rule::Bnst, &EXACT);
+    assert_eq!(responses(&found), [Some(4100), Some(6100), Some(6100)]);
+    // In blocks, all that came before is before it in the worst case.
+    let found = bounds(&plan, &services, Rule::Oyst, &EXACT);
+    assert_eq!(responses(&found), [Some(6100); 3]);
+}
+
+#[test]
+fn lanes_of_their_own() {
+    let models: Vec<Vec<Given>> = vec![
+        vec![(1000, 400, 100), (1000, 800, 100)],
+        vec![(500, 400, 100), (500, 700, 100)],
+    ];
+    let plan = plan(&models);
+    let mut services = services(2);
+    services[0].rate_mhz = 1_000_000_000_000 / 4000;
+    let found = bounds(&plan, &services, Rule::Parallel, &EXACT);
+    // 400 + 700, 800 + 700; nobody waits, whatever the other's rate is.
+    let bound = Bound {
+        wait_ns: 0,
+        response_ns: 1100 + 1500,
+    };
+    assert_eq!(found.bounds, [Some(bound), None]);
+    assert_eq!(found.reasons[1], Some(Reason::NoRate(1)));
+    assert_eq!(found.utilisation, None);
+}
+
+#[test]
+fn more_than_can_be_done_has_no_bound() {
+    let (plan, services) = tasks(&[(6000, 10_000), (5000, 10_000)]);
+    for rule in [Rule::Fifo, Rule::Dlir, Rule::Interleave] {
+        let found = bounds(&plan, &services, rule, &EXACT);
+        assert_eq!(found.bounds, [None, None]);
+        assert_eq!(found.reasons[0], Some(Reason::Overload));
+        assert!(found.utilisation.unwrap() > 1.0);
+    }
+    // The shorter one goes first, and waits for one longer.
+    let found = bounds(&plan, &services, Rule::Bnst, &EXACT);
+    assert_eq!(responses(&found), [None, Some(11_000)]);
+}
+
+#[test]
+fn priority_keeps_others_away() {
+    let models: Vec<Vec<Given>> = vec![
+        vec![(1000, 300, 100)],
+        vec![(20_000, 500, 900); 4],
+        vec![(30_000, 600, 900); 4],
+    ];
+    let plan = plan(&models);
+    let mut services = services(3);
+    for (service, period) in services.iter_mut().zip([10_000, 400_000, 600_000]) {
+        service.rate_mhz = 1_000_000_000_000 / period;
+    }
+    services[0].priority = 1;
+    let found = bounds(&plan, &services, Rule::Interleave, &EXACT);
+    let [urgent, other, _] = found.bounds[..] else {
+        unreachable!("one for each service")
+    };
+    // Beside two of each of the others and one of its own: 0.3 + 4 * 0.6 at most of the
+    // multiprocessors, 0.1 + 4 * 0.9 of the bandwidth.
+    assert_eq!(urgent.unwrap().response_ns, 3800);
+    assert_eq!(urgent.unwrap().wait_ns, 0);
+    assert!(other.unwrap().response_ns > 80_000);
+    // All lanes may be taken when it comes.
+    let two = Options { lanes: 2, ..EXACT };
+    let found = bounds(&plan, &services, Rule::Interleave, &two);
+    assert!(found.bounds[0].unwrap().wait_ns >= 2 * 60_000);
+    // Without a rate of the others it still holds, unless they may starve.
+    services[2].rate_mhz = 0;
+    let found = bounds(&plan, &services, Rule::Interleave, &EXACT);
+    assert_eq!(found.reasons[0], Some(Reason::NoRate(2)));
+    let uncapped = Options {
+        starvation_cap: 0,
+        ..EXACT
+    };
+    let found = bounds(&plan, &services, Rule::Interleave, &uncapped);
+    assert_eq!(found.bounds[0].unwrap().response_ns, 3800);
+}
+
+#[test]
+fn pairs_that_are_worse_together_make_windows_longer() {
+    let (mut plan, services) = tasks(&[(1000, 10_000), (1000, 10_000)]);
+    let before = bounds(&plan, &services, Rule::Interleave, &EXACT);
+    assert_eq!(responses(&before), [Some(2000); 2]);
+    plan.co_run.push(CoRun {
+        blocks: [BlockIndex(0), BlockIndex(1)],
+        slowdown: [3000, 2000],
+    });
+    let after = bounds(&plan, &services, Rule::Interleave, &EXACT);
+    assert!(responses(&after)[0] > Some(2000));
+}
+
+#[test]
+fn margins_and_overheads_count() {
+    let (plan, services) = tasks(&[(1000, 10_000), (2000, 10_000)]);
+    let options = Options {
+        margin: 0.5,
+        overhead_ns: 10,
+        ..EXACT
+    };
+    let found = bounds(&plan, &services, Rule::Fifo, &options);
+    assert_eq!(responses(&found), [Some(4520); 2]);
+    assert_eq!(found.bounds[0].unwrap().wait_ns, 3020);
+}
+
+#[test]
+fn what_is_not_known_has_no_bound() {
+    let (plan, services) = tasks(&[(1000, 10_000), (0, 10_000)]);
+    let found = bounds(&plan, &services, Rule::Fifo, &EXACT);
+    assert_eq!(
+        found.reasons,
+        [Some(Reason::NoTimes), Some(Reason::NoTimes)]
+    );
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 const MODEL: ModelIndex = ModelIndex(0);
 
 /// Does `test` with each device.
-fn on_each_device(test: impl Fn(RunOn)) {
+pub(crate) fn on_each_device(test: impl Fn(RunOn)) {
     match cuda::n_devices() {
         Ok(n) => (0..n).for_each(|i| test(RunOn::Cuda(i))),
         Err(why) => println!("skipped: no CUDA device ({why})"),

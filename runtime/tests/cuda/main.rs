@@ -9,5 +9,7 @@ mod allocations;
 mod child;
 mod device;
 mod plans;
+mod serving;
+mod several;
 mod stub;
 mod trace;

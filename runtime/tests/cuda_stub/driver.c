@@ -6,6 +6,7 @@
 //   STUB_DEVICES  the number of devices; 1 if not set
 //   STUB_ARCH     ten times the compute capability; 90 if not set
 //   STUB_MEMORY   bytes of device memory; 1 GiB if not set
+//   STUB_SLOW     how often an event is not reached yet when asked; 0 if not set
 //   STUB_FAIL     name:n:code, the n-th call of a function (from 1) that fails, and how
 //
 // Compiled with -DWITHOUT_GRAPHS it lacks cuGraphLaunch.
@@ -22,7 +23,7 @@ typedef int Result;
 typedef unsigned long long Address;
 
 enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_IMAGE = 200, NOT_FOUND = 500,
-       ILLEGAL_ADDRESS = 700 };
+       NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
 
 static pthread_mutex_t lock;
 static __attribute__((constructor)) void start(void) {
@@ -221,13 +222,17 @@ Result cuStreamSynchronize(void *stream) {
     return current()->broken = current()->pending;
 }
 
-// Events count, instead of taking the time.
+// Events count, instead of taking the time. Their second number says how often they are not reached yet.
 static float now;
-Result cuEventCreate(float **out, unsigned flags) { CURRENT (void)flags; *out = calloc(1, sizeof **out); return 0; }
+Result cuEventCreate(float **out, unsigned flags) { CURRENT (void)flags; *out = calloc(2, sizeof **out); return 0; }
 Result cuEventDestroy_v2(float *event) { LOCKED; free(event); return 0; }
-Result cuEventRecord(float *event, void *stream) { CURRENT (void)stream; note("cuEventRecord"); *event = now++; return 0; }
-Result cuEventSynchronize(float *event) { CURRENT (void)event; note("cuEventSynchronize"); return 0; }
-Result cuEventQuery(float *event) { CURRENT (void)event; return current()->broken = current()->pending; }
+Result cuEventRecord(float *event, void *stream) { CURRENT (void)stream; note("cuEventRecord"); *event = now++; event[1] = number("STUB_SLOW", 0); return 0; }
+Result cuEventSynchronize(float *event) { CURRENT event[1] = 0; note("cuEventSynchronize"); return current()->broken = current()->pending; }
+Result cuEventQuery(float *event) {
+    CURRENT
+    if (event[1] > 0) return event[1]--, NOT_READY;
+    return current()->broken = current()->pending;
+}
 Result cuEventElapsedTime_v2(float *out, const float *start, const float *end) { CURRENT *out = (*end - *start) / 1000; return 0; }
 
 // A library is PTX; its functions are found by their names in it.

@@ -85,7 +85,7 @@ fn pack(folder: &Path) -> Result<(), Failed> {
         copy_stripped(&binary, &folder.join("bench-gpu"))?;
     }
     script += "exit $status\n";
-    script = script.replace("COMMIT", &commit());
+    script = script.replace("@commit@", &commit());
     let file = folder.join("run.sh");
     fs::write(&file, script).map_err(failed(&file))?;
     for part in ["models", "tests/conformance"] {
@@ -131,7 +131,7 @@ mkdir -p "$CARGO_TARGET_DIR"
 [ -d "$DLIRC_ONNX_CASES" ] || tar xzf "$here/cases.tar.gz" -C "$CARGO_TARGET_DIR"
 if [ "$1" = bench ]; then
   shift
-  export DLIRC_COMMIT="COMMIT"
+  export DLIRC_COMMIT="@commit@"
   exec "$here/bench-gpu" --dlirc "$here/dlirc" --json "$CARGO_TARGET_DIR/gpu.json" "$@"
 fi
 filter=$1

@@ -180,7 +180,9 @@ impl From<runtime::PortError> for Diagnostic {
 
 impl From<runtime::RunError> for Diagnostic {
     fn from(e: runtime::RunError) -> Self {
-        Self::from_error("run", &e)
+        let mut diagnostic = Self::from_error("run", &e);
+        diagnostic.help = e.help().map(Into::into);
+        diagnostic
     }
 }
 

@@ -7,6 +7,7 @@ mod completions;
 mod explain;
 mod fill;
 mod inspect;
+mod load;
 mod man;
 mod models;
 mod pass;
@@ -51,6 +52,7 @@ enum Verb {
     Profile(profile::Profile),
     Explain(explain::Explain),
     Pass(pass::Pass),
+    Load(load::Load),
     Simulate(simulate::Simulate),
     Fill(fill::Fill),
     Completions(completions::Completions),
@@ -72,6 +74,7 @@ impl Cli {
             Verb::Profile(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
             Verb::Pass(verb) => verb.run(),
+            Verb::Load(verb) => verb.run(),
             Verb::Simulate(verb) => verb.run(),
             Verb::Fill(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(),

@@ -337,13 +337,12 @@ impl Scenes {
         })
     }
 
-    /// Plays every scene by each of `players`, shows what they came to, and says whether what the plan
-    /// promises held. `title` heads the page.
+    /// Plays every scene by each of `players`, whose profiles are the same, shows what they came to, and
+    /// says whether what the plan promises held, and outputs were right.
     pub(super) fn play(
         &self,
         plan: &ValidPlan,
         players: &mut [&mut dyn Player],
-        solo_ns: &[u64],
     ) -> Result<ExitCode, Diagnostic> {
         let catalogue = match &self.out {
             Some(folder) => Some(Catalogue::open(folder)?),
@@ -359,7 +358,11 @@ impl Scenes {
             again: self.again,
         };
         let policies = self.policies(plan)?;
-        let asked = self.asked(plan, solo_ns)?;
+        let profile = players.first().map(|p| p.profile());
+        let solo = profile
+            .iter()
+            .flat_map(|p| (0..p.models().len()).map(|m| p.alone_ns(m)));
+        let asked = self.asked(plan, &solo.collect::<Vec<_>>())?;
         let n_scenes = (asked.len() * policies.len() * players.len()) as u64;
         let bar = crate::cli::progress::bar("scenes");
         let mut played = vec![];
@@ -492,10 +495,20 @@ fn beside_simulation(all: &[Against]) -> String {
     )
 }
 
-/// Says which promises did not hold; the answer is no if any did not.
+/// Says which promises did not hold, and which outputs were wrong; the answer is no if any was.
 fn broken(played: &[Played]) -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for one in played {
+        let wrong = one.outputs.as_ref().map_or(&[][..], |o| &o.wrong);
+        if !wrong.is_empty() {
+            status = ExitCode::from(NO);
+            let mut diagnostic =
+                Diagnostic::warning("outputs", "outputs are not those of the models alone")
+                    .at(format!("policy {}", one.scene.policy))
+                    .help("this is a defect of dlirc; the scene was not kept");
+            diagnostic.notes = wrong.iter().take(10).cloned().collect();
+            draw(&diagnostic);
+        }
         for model in one.bounds.iter().flat_map(|b| b.broken()) {
             status = ExitCode::from(NO);
             let ms = |ns: u64| format!("{:.3} ms", ns as f64 / 1e6);

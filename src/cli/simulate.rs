@@ -30,8 +30,6 @@ impl Simulate {
         let loaded = load(&self.scenes.plan)?;
         let plan = loaded.plan();
         let profile = Profile::of_plan(plan)?;
-        let solo_ns: Vec<u64> = profile.models().iter().map(|m| m.solo_ns).collect();
-        let mut simulated = Simulated { profile };
-        self.scenes.play(plan, &mut [&mut simulated], &solo_ns)
+        self.scenes.play(plan, &mut [&mut Simulated { profile }])
     }
 }

@@ -11,8 +11,8 @@ use crate::load::statistics::{Collector, Statistics};
 use crate::report::{Diagnostic, write_file};
 use plans::Model;
 use runtime::schedule::Record;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -25,6 +25,17 @@ const LIST: &str = "catalogue.json";
 const SOLO: &str = "solo";
 /// What the folder of a scene that is being made starts with; the process's number ends it.
 const DRAFT: &str = ".draft-";
+
+/// What models take alone, in nanoseconds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SoloTimes {
+    /// The blocks of each model.
+    pub blocks: BTreeMap<String, Vec<u64>>,
+    /// From the decision to start a block to its start.
+    pub launch_ns: u64,
+    /// From the end of a block until that is known.
+    pub notice_ns: u64,
+}
 
 /// A folder of finished scenes.
 pub struct Catalogue {
@@ -111,23 +122,19 @@ impl Catalogue {
         Ok(draft)
     }
 
-    /// What was kept of `key` in the folder of solo times.
+    /// The times that were kept under `key`.
     ///
     /// # Errors
     /// When what is there can't be read.
-    pub fn solo_times(&self, key: &str) -> Result<Option<BTreeMap<String, u64>>, Diagnostic> {
+    pub fn solo_times(&self, key: &str) -> Result<Option<SoloTimes>, Diagnostic> {
         read(&self.folder.join(SOLO).join(key).with_extension("json"))
     }
 
-    /// Keeps what each model takes alone, in nanoseconds, under `key`.
+    /// Keeps times under `key`.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn keep_solo_times(
-        &self,
-        key: &str,
-        times: &BTreeMap<String, u64>,
-    ) -> Result<(), Diagnostic> {
+    pub fn keep_solo_times(&self, key: &str, times: &SoloTimes) -> Result<(), Diagnostic> {
         let folder = self.folder.join(SOLO);
         fs::create_dir_all(&folder).map_err(failed("the folder can't be made", &folder))?;
         write(&folder.join(key).with_extension("json"), times)
@@ -358,7 +365,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let catalogue = Catalogue::open(folder.path()).unwrap();
         assert_eq!(catalogue.solo_times("k"), Ok(None));
-        let times: BTreeMap<String, u64> = [("a".to_string(), 5)].into();
+        let times = SoloTimes {
+            blocks: [("a".to_string(), vec![5, 7])].into(),
+            launch_ns: 2,
+            notice_ns: 1,
+        };
         catalogue.keep_solo_times("k", &times).unwrap();
         assert_eq!(catalogue.solo_times("k"), Ok(Some(times)));
     }

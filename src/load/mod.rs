@@ -8,6 +8,7 @@
 pub mod arrivals;
 pub mod bounds;
 pub mod catalogue;
+pub mod measured;
 pub mod page;
 pub mod play;
 pub mod record;

@@ -8,7 +8,8 @@ use crate::load::statistics::{Collector, Statistics};
 use crate::load::table::Played;
 use crate::report::Diagnostic;
 use plans::ValidPlan;
-use runtime::schedule::{self, Options, Policy, Record, Request};
+use runtime::schedule::{self, Options, Policy, Profile, Record, Request};
+use serde::Serialize;
 
 /// What plays scenes: a machine, or simulated time.
 pub trait Player {
@@ -21,7 +22,11 @@ pub trait Player {
     /// Threads on the host; 0 if none runs it.
     fn threads(&self) -> usize;
 
-    /// Lets `requests` come and hands each to `record` as it ended, in any order.
+    /// The times of blocks that policies reckon with.
+    fn profile(&self) -> &Profile;
+
+    /// Lets `requests` come and hands each to `record` as it ended, in any order. `progress` is told
+    /// how many have ended.
     ///
     /// # Errors
     /// What can't be run, and the errors of `record`.
@@ -30,8 +35,29 @@ pub trait Player {
         policy: Policy,
         options: &Options,
         requests: &[schedule::Arrival],
+        progress: &dyn Fn(u64),
         record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic>;
+
+    /// Whether outputs are those of models alone; nothing where there are none, or none are compared.
+    ///
+    /// # Errors
+    /// What can't be run.
+    fn outputs(
+        &mut self,
+        policy: Policy,
+        options: &Options,
+        requests: &[schedule::Arrival],
+    ) -> Result<Option<Outputs>, Diagnostic>;
+}
+
+/// Outputs of requests, compared bit for bit with those of models alone.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct Outputs {
+    /// Requests whose outputs were compared.
+    pub checked: u64,
+    /// Those whose outputs differ.
+    pub wrong: Vec<String>,
 }
 
 /// How requests come.
@@ -139,8 +165,8 @@ impl Stage<'_> {
     ) -> Result<Played, Diagnostic> {
         let requests = asked.requests();
         let scene = self.scene(player, asked, policy, requests.len() as u64);
-        let statistics = match self.finished(&scene)? {
-            Some(statistics) => statistics,
+        let (statistics, outputs) = match self.finished(&scene)? {
+            Some(statistics) => (statistics, None),
             None => self.make(player, &scene, policy, &requests, progress)?,
         };
         let bounds = self.bounds(policy, &requests, &statistics);
@@ -148,6 +174,7 @@ impl Stage<'_> {
             scene,
             statistics,
             bounds,
+            outputs,
         })
     }
 
@@ -169,6 +196,7 @@ impl Stage<'_> {
             plan: self.plan_hash.into(),
             device: player.device(),
             threads: player.threads(),
+            times: blake3::hash(format!("{:?}", player.profile()).as_bytes()).to_hex()[..32].into(),
             policy: policy.to_string(),
             arrivals: asked.name(),
             load: asked.load,
@@ -200,7 +228,7 @@ impl Stage<'_> {
         policy: Policy,
         requests: &[schedule::Arrival],
         progress: &dyn Fn(u64),
-    ) -> Result<Statistics, Diagnostic> {
+    ) -> Result<(Statistics, Option<Outputs>), Diagnostic> {
         let models = &self.plan.models;
         let mut draft = match self.catalogue {
             Some(catalogue) => Some(catalogue.begin(scene, models)?),
@@ -208,10 +236,9 @@ impl Stage<'_> {
         };
         let mut collector = Collector::new(models.len());
         let mut n = 0;
-        player.play(policy, self.options, requests, &mut |record| {
+        player.play(policy, self.options, requests, progress, &mut |record| {
             collector.add(record);
             n += 1;
-            progress(n);
             match &mut draft {
                 Some(draft) => draft.record(record),
                 None => Ok(()),
@@ -225,11 +252,15 @@ impl Stage<'_> {
             .at(format!("policy {policy}"))
             .help("this is a defect of dlirc"));
         }
+        let outputs = player.outputs(policy, self.options, requests)?;
         let statistics = collector.statistics(models, self.limits);
-        if let Some(draft) = draft {
+        // A scene that gives wrong outputs is not kept.
+        if let Some(draft) = draft
+            && outputs.as_ref().is_none_or(|o| o.wrong.is_empty())
+        {
             draft.finish(&statistics)?;
         }
-        Ok(statistics)
+        Ok((statistics, outputs))
     }
 
     fn bounds(

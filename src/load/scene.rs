@@ -27,6 +27,8 @@ pub struct Scene {
     pub device: String,
     /// Threads on the host; 0 if none ran it.
     pub threads: usize,
+    /// BLAKE3 of the times of blocks that policies reckon with.
+    pub times: String,
     /// The policy.
     pub policy: String,
     /// A pattern's name, or `file:` and BLAKE3 of the requests.
@@ -91,6 +93,7 @@ pub(crate) mod tests {
             plan: "0123".into(),
             device: String::new(),
             threads: 0,
+            times: "4567".into(),
             policy: policy.into(),
             arrivals: "poisson".into(),
             load: Some(0.9),
@@ -112,11 +115,12 @@ pub(crate) mod tests {
         let base = scene("fifo");
         assert_eq!(base.key(), scene("fifo").key());
         let mut others = vec![scene("dlir")];
-        let changes: [fn(&mut Scene); 10] = [
+        let changes: [fn(&mut Scene); 11] = [
             |s| s.kind = Kind::Measured,
             |s| s.plan.push('4'),
             |s| s.device = "cpu".into(),
             |s| s.threads = 1,
+            |s| s.times.push('8'),
             |s| s.arrivals = "bursty".into(),
             |s| s.requests = 4,
             |s| s.seed = 2,

@@ -1,6 +1,6 @@
 //! Scenes in simulated time.
 
-use crate::load::play::Player;
+use crate::load::play::{Outputs, Player};
 use crate::load::scene::Kind;
 use crate::report::Diagnostic;
 use runtime::schedule::{Arrival, Options, Policy, Profile, ProfileError, Record, Simulation};
@@ -24,21 +24,37 @@ impl Player for Simulated {
         0
     }
 
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     fn play(
         &mut self,
         policy: Policy,
         options: &Options,
         requests: &[Arrival],
+        progress: &dyn Fn(u64),
         record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let mut simulation = Simulation::new(&self.profile, policy, options)?;
-        let mut failed = None;
+        let (mut failed, mut n) = (None, 0);
         simulation.run(requests.iter().copied(), &mut |ended| {
+            n += 1;
+            progress(n);
             if failed.is_none() {
                 failed = record(ended).err();
             }
         });
         failed.map_or(Ok(()), Err)
+    }
+
+    fn outputs(
+        &mut self,
+        _policy: Policy,
+        _options: &Options,
+        _requests: &[Arrival],
+    ) -> Result<Option<Outputs>, Diagnostic> {
+        Ok(None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cli::table::table;
 use crate::load::bounds::Checked;
+use crate::load::play::Outputs;
 use crate::load::scene::{Kind, Scene};
 use crate::load::statistics::{Statistics, Summary};
 use serde::Serialize;
@@ -16,6 +17,9 @@ pub struct Played {
     /// What the plan promises, if it promises anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Checked>,
+    /// Whether outputs were those of models alone, if that was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Outputs>,
 }
 
 /// Scenes that differ in nothing but their policy, or in whether they were measured.
@@ -62,6 +66,7 @@ pub fn text(played: &[Played], limits: &[f64]) -> String {
         text += "\n";
         text += &models(&group);
         text += &bounds(&group);
+        text += &outputs(&group);
     }
     text
 }
@@ -182,6 +187,22 @@ fn models(group: &[&Played]) -> String {
         Some(row)
     });
     table(&header, &rows.collect::<Vec<_>>())
+}
+
+/// Whether outputs were those of models alone.
+fn outputs(group: &[&Played]) -> String {
+    let checked = group.iter().filter_map(|p| p.outputs.as_ref());
+    let (mut n, mut wrong) = (0, 0);
+    for outputs in checked {
+        n += outputs.checked;
+        wrong += outputs.wrong.len();
+    }
+    match n {
+        0 => String::new(),
+        _ => format!(
+            "\noutputs of {n} requests compared with those of models alone: {wrong} differ\n"
+        ),
+    }
 }
 
 /// What was promised beside what was observed.
@@ -327,6 +348,7 @@ pub(crate) mod tests {
             scene: scene(policy),
             statistics: collector.statistics(&[model("a")], &[2.0]),
             bounds: None,
+            outputs: None,
         }
     }
 

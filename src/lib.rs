@@ -4,6 +4,7 @@
 
 pub mod beside;
 pub mod blocks;
+pub mod children;
 pub mod cli;
 pub mod deploy;
 pub mod device_code;

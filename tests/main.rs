@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "tests show their counts")]
 
 mod architecture;
+mod blocks;
 mod command_line;
 mod conformance;
 mod device_code;

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod budget;
+pub mod children;
 mod error;
 pub mod external;
 pub mod import;

@@ -197,6 +197,13 @@ impl Compile {
             let log = generation_log(&compiled.plan, &compiled.summary.generations);
             write_file(file, log.as_bytes())?;
         }
+        if let Some(folder) = &self.blocks.emit_children {
+            for manifest in crate::children::emit(&compiled.plan, &request, folder)? {
+                if !self.quiet {
+                    say(&format!("wrote {}", manifest.display()));
+                }
+            }
+        }
         watcher.bar.finish();
         for warning in &compiled.plan.warnings {
             draw(&Diagnostic::warning("plan", warning));

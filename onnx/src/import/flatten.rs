@@ -58,6 +58,8 @@ pub(crate) struct FlatNode<'a> {
 pub(crate) struct FlatGraph<'a> {
     /// The nodes, in the file's order.
     pub(crate) nodes: Vec<FlatNode<'a>>,
+    /// For each node of the file's graph, the number of nodes up to and with those it became.
+    pub(crate) ends: Vec<usize>,
     names: Vec<(&'a str, Option<u32>)>,
     calls: Vec<Call<'a>>,
     by_name: BTreeMap<&'a str, Name>,
@@ -123,6 +125,11 @@ impl<'a> FlatGraph<'a> {
     /// The number of values.
     pub(crate) fn n_names(&self) -> usize {
         self.names.len()
+    }
+
+    /// The values of the main graph, with their names in the file.
+    pub(crate) fn main_values(&self) -> impl Iterator<Item = (&'a str, Name)> + '_ {
+        self.by_name.iter().map(|(&text, &name)| (text, name))
     }
 
     /// The main graph's value `name`, if it is mentioned anywhere.
@@ -202,6 +209,7 @@ pub(crate) fn flatten<'a>(
     };
     for node in &graph.node {
         inliner.node(node, &mut scope)?;
+        inliner.flat.ends.push(inliner.flat.nodes.len());
     }
     Ok(inliner.flat)
 }

@@ -7,6 +7,7 @@ mod flatten;
 mod frame;
 mod inputs;
 mod order;
+mod outline;
 mod support;
 mod upgrade;
 
@@ -14,6 +15,7 @@ pub use attributes::AttributeError;
 pub use flatten::InlineError;
 pub use inputs::{BindError, InputError};
 pub use order::GraphProblem;
+pub(crate) use outline::{Outline, outline};
 pub use support::{OPSETS, Reason, UnsupportedOperator};
 pub use upgrade::UpgradeError;
 
@@ -133,7 +135,8 @@ pub fn read_source(
         files: ExternalFiles::new(source.folder()),
         options,
     };
-    let (graph, n_nodes, n_folded, notes) = import.run(&model, name, &mut program.weights)?;
+    let (graph, n_nodes, n_folded, notes) =
+        import.run(&model, name, &mut program.weights, None)?;
     let producer = [&model.producer_name, &model.producer_version];
     let own =
         |o: &&crate::proto::OperatorSetIdProto| flatten::domain_of(o.domain.as_deref()).is_empty();
@@ -177,12 +180,14 @@ enum Slot<'m> {
 }
 
 impl Import<'_> {
-    /// The graph, the number of nodes in the file, how many became constants, and notes.
+    /// The graph, the number of nodes in the file, how many became constants, and notes. `outline` is
+    /// filled if it is there.
     fn run(
         mut self,
         model: &ModelProto,
         name: &str,
         weights: &mut Weights,
+        outline: Option<&mut Outline>,
     ) -> Result<(Graph, usize, usize, Vec<Note>), OnnxError> {
         let none = GraphProto::default();
         let proto = model.graph.as_ref().unwrap_or(&none);
@@ -237,6 +242,9 @@ impl Import<'_> {
             let value = self.value(&flat, name, &mut slots, &mut builder)?;
             self.check_output(info, &flat.display(name), builder.ty(value))?;
             builder.output(&flat.display(name), value);
+        }
+        if let Some(outline) = outline {
+            self.fill(outline, &flat, &mut slots, &mut builder);
         }
         let (graph, n_folded, notes) = builder.finish();
         Ok((graph, flat.nodes.len(), n_folded, notes))

@@ -17,7 +17,11 @@
 //! priority = 2                 # greater goes first; 0 if not given
 //! ```
 
+mod apply;
 mod fields;
+pub mod report;
+
+pub use apply::{Outcome, rule};
 
 use crate::report::Diagnostic;
 use fields::{Fields, Found, Values};

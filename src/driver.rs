@@ -1,5 +1,6 @@
 //! The pipeline: models in, one plan out.
 
+use crate::deploy::{Deployment, Outcome};
 use crate::device_code::{Compilation, Gpus, Workshop, add_images};
 use crate::device_model::{DeviceModel, Sources};
 use crate::report::Diagnostic;
@@ -33,6 +34,8 @@ pub struct Request {
     pub one_at_a_time: bool,
     /// How models are cut into blocks.
     pub splitter: Splitter,
+    /// What is asked of the models together; the models are its own, in order.
+    pub deploy: Option<Deployment>,
     /// The most lanes of a model on a GPU; unless given, [`passes::lower::DEFAULT_LANES`].
     pub lanes: Option<u16>,
     /// Phases that are left out, to see what they are worth. Only those that a program can do without.
@@ -100,6 +103,8 @@ pub struct Summary {
     pub device_code: Option<Compilation>,
     /// Of each model, the best split of each generation, where a genetic search made it.
     pub generations: Vec<Vec<Generation>>,
+    /// What became of the deployment, if there is one.
+    pub deploy: Option<Outcome>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -121,8 +126,11 @@ pub struct ModelSummary {
 pub fn read(request: &Request, summary: &mut Summary) -> Result<Program, Diagnostic> {
     let mut program = Program::default();
     let mut names = BTreeSet::new();
-    for path in &request.models {
-        let name = unique_name(path, &mut names);
+    for (i, path) in request.models.iter().enumerate() {
+        let name = match &request.deploy {
+            Some(deployment) => deployment.models[i].name.clone(),
+            None => unique_name(path, &mut names),
+        };
         let options = onnx::ReadOptions {
             name: Some(name.clone()),
             bind: request.shapes.clone(),
@@ -223,6 +231,11 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
 
     summary.generations = crate::blocks::cut(&mut plan, &device, &request.splitter);
     summary.phases.push(("partition", clock.lap()));
+    if let Some(deployment) = &request.deploy {
+        observer.phase("interleave");
+        summary.deploy = Some(deployment.apply(&mut plan));
+        summary.phases.push(("interleave", clock.lap()));
+    }
 
     observer.phase("validate");
     let lengths = plans::Lengths::needed(&plan);
@@ -245,7 +258,14 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
 }
 
 /// The phases of [`compile`], in order.
-pub const PHASES: [&str; 5] = ["read", "optimise", "lower", "kernels", "validate"];
+pub const PHASES: [&str; 6] = [
+    "read",
+    "optimise",
+    "lower",
+    "kernels",
+    "interleave",
+    "validate",
+];
 
 /// Is told how far a compilation has come.
 pub trait Watch {
@@ -301,6 +321,9 @@ fn canonical_options(request: &Request) -> String {
         options += " one-at-a-time";
     }
     options += &crate::blocks::options(&request.splitter);
+    if let Some(deployment) = &request.deploy {
+        options += &deployment.options();
+    }
     for phase in &request.without {
         options += &format!(" without={phase}");
     }

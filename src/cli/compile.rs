@@ -2,6 +2,7 @@
 
 use crate::blocks::generation_log;
 use crate::cli::blocks::{BlockArgs, block_table};
+use crate::cli::deploy::{DeployArgs, chosen_splitter, chosen_target};
 use crate::cli::models::arena_name;
 use crate::cli::progress::{Bar, bar};
 use crate::cli::table::{mib, table};
@@ -29,18 +30,19 @@ Examples:
   dlirc compile resnet50.onnx -o resnet50.dlplan
   dlirc compile detect.onnx read.onnx -o both.dlplan --shape batch=1
   dlirc compile bert.onnx -o bert.dlplan --shape input_ids=1,128 --shape attention_mask=1,128
-  dlirc compile resnet50.onnx -o resnet50.dlplan --target cuda:sm_90,sm_80")]
+  dlirc compile resnet50.onnx -o resnet50.dlplan --target cuda:sm_90,sm_80
+  dlirc compile --deploy deploy.toml --require-deadlines -o all.dlplan")]
 pub(super) struct Compile {
     /// The models.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "deploy")]
     models: Vec<PathBuf>,
     /// Where the plan goes.
     #[arg(short, long)]
     output: PathBuf,
-    /// What the plan is for: cpu, or cuda and the GPUs' architectures, the most important first, such
-    /// as cuda:sm_90,sm_80. No GPU is needed to compile.
-    #[arg(long, default_value = "cpu", value_parser = target)]
-    target: Target,
+    /// What the plan is for: cpu, which it is if not given, or cuda and the GPUs' architectures, the
+    /// most important first, such as cuda:sm_90,sm_80. No GPU is needed to compile.
+    #[arg(long, value_parser = target)]
+    target: Option<Target>,
     /// Leave out PTX of the newest architecture, which lets later GPUs run the plan.
     #[arg(long)]
     no_ptx: bool,
@@ -63,6 +65,8 @@ pub(super) struct Compile {
     one_at_a_time: bool,
     #[command(flatten)]
     blocks: BlockArgs,
+    #[command(flatten)]
+    deploy: DeployArgs,
     /// Take the times of blocks from this database, which `dlirc profile` writes, where it has them.
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
@@ -151,15 +155,21 @@ pub(super) fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
 
 impl Compile {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
-        check_output(&self.output, &self.models)?;
-        let mut target = self.target;
+        let deployment = self.deploy.read()?;
+        let models = match &deployment {
+            Some(deployment) => deployment.models.iter().map(|m| m.path.clone()).collect(),
+            None => self.models,
+        };
+        check_output(&self.output, &models)?;
+        let mut target = chosen_target(self.target, deployment.as_ref())?;
         if let Target::Cuda(gpus) = &mut target {
             gpus.ptx = !self.no_ptx;
         }
         let splitter = self.blocks.splitter()?;
+        let splitter = chosen_splitter(splitter, deployment.as_ref(), &target);
         let default = Workshop::default();
         let request = Request {
-            models: self.models,
+            models,
             shapes: self.shapes.into_iter().collect(),
             target,
             workshop: Workshop {
@@ -173,6 +183,7 @@ impl Compile {
             on_host: self.on_host,
             one_at_a_time: self.one_at_a_time,
             splitter,
+            deploy: deployment,
             lanes: Some(self.lanes),
             without: self.without,
             passes: passes::Options {
@@ -189,6 +200,9 @@ impl Compile {
             bar: bar("compile"),
         };
         let compiled = driver::compile(&request, &mut watcher)?;
+        if let Some(status) = self.deploy.check(request.deploy.as_ref(), &compiled) {
+            return Ok(status);
+        }
         watcher.phase("write");
         let started = Instant::now();
         driver::write(&compiled, &self.output)?;
@@ -363,6 +377,9 @@ fn summary(compiled: &Compiled, write: Duration) -> String {
             code.n_cached
         );
     }
+    if let Some(outcome) = &summary.deploy {
+        text += &crate::deploy::report::text(outcome, plan);
+    }
     let on_host = plan
         .steps
         .iter()
@@ -449,6 +466,7 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
             "compiled": code.n_compiled, "cached": code.n_cached,
             "nvrtc": format!("{}.{}", code.version.0, code.version.1),
         })),
+        "deploy": summary.deploy.as_ref().map(|o| crate::deploy::report::json(o, plan)),
         "host_steps": plan.steps.iter().filter(|s| s.device == Device::Cpu).count(),
         "warnings": plan.warnings,
     })

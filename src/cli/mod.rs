@@ -4,6 +4,7 @@ mod bench;
 mod blocks;
 mod compile;
 mod completions;
+mod deploy;
 mod explain;
 mod fill;
 mod inspect;

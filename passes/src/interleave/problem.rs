@@ -49,7 +49,8 @@ impl Problem {
                         true => f64::from(need) / 1000.0,
                         false => 1.0,
                     };
-                    let ns = block.ns();
+                    // In the graph of a round nothing is cut.
+                    let ns = block.ns().saturating_sub(block.cut_ns);
                     let work = [block.demand.compute, block.demand.memory];
                     jobs.push(Job {
                         block: i,

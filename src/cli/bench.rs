@@ -7,6 +7,7 @@ use crate::inputs;
 use crate::limits::Limits;
 use crate::measure::{Times, geometric_mean};
 use crate::oracle::Oracle;
+use crate::profile::step_times;
 use crate::report::{Diagnostic, data};
 use clap::Args;
 use plans::{ModelIndex, Step, StepIndex};
@@ -322,13 +323,11 @@ impl Bench {
             members.entry(group(step)).or_default().push(step);
         }
         let mut runs: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
-        for _ in 0..n {
-            let mut sums: BTreeMap<usize, Duration> = BTreeMap::new();
-            session.run_observed(index, &mut |step, time| {
-                *sums.entry(group(step.index())).or_default() += time;
-            })?;
-            for (group, time) in sums {
-                runs.entry(group).or_default().push(time);
+        for (step, times) in step_times(session, index, n)? {
+            let sums = runs.entry(group(step.index()));
+            let sums = sums.or_insert_with(|| vec![Duration::ZERO; n]);
+            for (sum, time) in sums.iter_mut().zip(times) {
+                *sum += time;
             }
         }
         let times = runs.iter().filter_map(|(&g, r)| Some((g, Times::of(r)?)));

@@ -3,6 +3,7 @@
 mod errors;
 mod help;
 mod plans;
+mod profile;
 mod scenes;
 mod tools;
 

@@ -135,8 +135,7 @@ pub fn read_source(
         files: ExternalFiles::new(source.folder()),
         options,
     };
-    let (graph, n_nodes, n_folded, notes) =
-        import.run(&model, name, &mut program.weights, None)?;
+    let (graph, n_nodes, n_folded, notes) = import.run(&model, name, &mut program.weights, None)?;
     let producer = [&model.producer_name, &model.producer_version];
     let own =
         |o: &&crate::proto::OperatorSetIdProto| flatten::domain_of(o.domain.as_deref()).is_empty();

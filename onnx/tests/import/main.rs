@@ -5,6 +5,7 @@
     reason = "a test that unwraps an error fails as it should"
 )]
 
+mod children;
 mod damaged;
 mod examples;
 mod functions;

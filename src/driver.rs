@@ -6,7 +6,7 @@ use crate::device_model::{DeviceModel, Sources};
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
-use passes::lower::{LowerOptions, Lowered, lower};
+use passes::lower::{Branches, LowerOptions, Lowered, lower};
 use passes::manager::Observer;
 use passes::partition::{Generation, Splitter};
 use passes::{PassCx, Phase};
@@ -99,6 +99,8 @@ pub struct Summary {
     pub executions: Vec<passes::manager::Execution>,
     /// Regions that had to be split into their nodes.
     pub n_split: usize,
+    /// For each model what is expected of its lanes, if the plan is for a GPU.
+    pub branches: Vec<Branches>,
     /// How device code came about, if there is any.
     pub device_code: Option<Compilation>,
     /// Of each model, the best split of each generation, where a genetic search made it.
@@ -214,8 +216,10 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         weights,
         n_split,
         sources,
+        branches,
     } = lower(&program, &options)?;
     summary.n_split = n_split;
+    summary.branches = branches;
     summary.phases.push(("lower", clock.lap()));
 
     let mut images = vec![];

@@ -5,13 +5,13 @@ use dlirc::inputs;
 use ir::Program;
 use kernels::cuda::Target;
 use passes::PassCx;
-use passes::lower::{DEFAULT_LANES, LowerOptions, lower};
+use passes::lower::DEFAULT_LANES;
 use plans::{ArenaKind, ModelIndex, Plan};
 use runtime::{Engine, Loaded, Options, RunOn};
 use std::sync::Arc;
 
 /// An example model, optimised.
-fn optimised(name: &str) -> Program {
+pub(crate) fn optimised(name: &str) -> Program {
     let request = Request {
         models: vec![crate::models::filled(models::find(name).unwrap())],
         ..Request::default()
@@ -23,15 +23,12 @@ fn optimised(name: &str) -> Program {
     program
 }
 
-/// A valid plan for sm_90 with at most so many lanes.
+/// A plan for sm_90 with at most so many lanes.
 fn plan(program: &Program, lanes: u16) -> Plan {
-    let options = LowerOptions {
-        target: "cuda:sm_90".into(),
-        gpu: Some(Target::of_arch(90).unwrap()),
-        lanes,
-        ..LowerOptions::default()
-    };
-    lower(program, &options).unwrap().plan
+    let target = Target::of_arch(90).unwrap();
+    crate::plan::lowered_with(program, Some(target), &[], lanes)
+        .unwrap()
+        .plan
 }
 
 /// Bytes of intermediate results.

@@ -141,11 +141,21 @@ pub(crate) fn lowered_for(
     gpu: Option<kernels::cuda::Target>,
     host_classes: &[String],
 ) -> Result<Lowered, String> {
+    lowered_with(program, gpu, host_classes, DEFAULT_LANES)
+}
+
+/// The same, with at most so many lanes.
+pub(crate) fn lowered_with(
+    program: &Program,
+    gpu: Option<kernels::cuda::Target>,
+    host_classes: &[String],
+    lanes: u16,
+) -> Result<Lowered, String> {
     let options = LowerOptions {
         target: if gpu.is_some() { "cuda:sm_90" } else { "cpu" }.into(),
         gpu,
         host_classes: host_classes.to_vec(),
-        lanes: DEFAULT_LANES,
+        lanes,
         n_nodes: vec![0; program.graphs.len()],
         hashes: vec![[0; 32]; program.graphs.len()],
         compiler: "test".into(),

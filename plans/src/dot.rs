@@ -88,14 +88,21 @@ fn write_dot(plan: &ValidPlan, out: &mut String) -> fmt::Result {
         for i in model.steps() {
             let step = &plan.steps[i];
             let kernel = &plan.kernels[step.kernel.index()];
-            let place = if uses_devices {
+            let mut place = if uses_devices {
                 format!("\\n{}", step.device)
             } else {
                 String::new()
             };
+            let mut border = String::new();
+            if step.lane > 0 {
+                place += &format!("\\nlane {}", step.lane);
+                // Hues of neighbouring lanes are far apart.
+                let hue = f64::from(step.lane) * 0.381 % 1.0;
+                border = format!(", color=\"{hue:.3} 0.8 0.7\", penwidth=2");
+            }
             writeln!(
                 out,
-                "    {} [label=\"{}\\n{}{place}\", tooltip=\"{}\", fillcolor=\"{}\"];",
+                "    {} [label=\"{}\\n{}{place}\", tooltip=\"{}\", fillcolor=\"{}\"{border}];",
                 id(End::Step(StepIndex(i as u32))),
                 quoted(&step.label),
                 quoted(&kernel.summary()),

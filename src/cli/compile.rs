@@ -380,6 +380,17 @@ fn summary(compiled: &Compiled, write: Duration) -> String {
     if let Some(outcome) = &summary.deploy {
         text += &crate::deploy::report::text(outcome, plan);
     }
+    for (model, branches) in plan.models.iter().zip(&summary.branches) {
+        if branches.lanes > 1 {
+            text += &format!(
+                "branches of {} in {} lanes: {} us of its kernels are expected to take {}\n",
+                model.name,
+                branches.lanes,
+                branches.in_line_ns / 1000,
+                branches.spread_ns / 1000
+            );
+        }
+    }
     let on_host = plan
         .steps
         .iter()
@@ -457,6 +468,9 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
         "weights": plan.weights.len(),
         "weight_bytes": numbers.weights_bytes,
         "split_regions": summary.n_split,
+        "branches": summary.branches.iter().map(|b| json!({
+            "lanes": b.lanes, "in_line_ns": b.in_line_ns, "spread_ns": b.spread_ns,
+        })).collect::<Vec<_>>(),
         "phases_ms": times,
         "peak_bytes": peak_memory(),
         "algebra": algebra,

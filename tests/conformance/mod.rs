@@ -2,12 +2,13 @@
 //!
 //! Every case is read, evaluated by the reference, and compiled and run on the CPU. What fails must
 //! stand in `expectations.txt`, and what stands there must fail: `DLIRC_BLESS=1` writes the file
-//! anew.
+//! anew. `DLIRC_OPERATOR_TABLE=FILE` has a table of all operators written to that file.
 
 mod cases;
 mod compare;
 mod expectations;
 mod stages;
+mod table;
 
 use cases::Case;
 use expectations::Expectations;
@@ -49,6 +50,7 @@ fn operators_conform() {
     let names = cases::list(&folder);
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<String, (bool, Tried)>> = Mutex::default();
+    let operators: Mutex<table::Table> = Mutex::default();
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..n_threads {
@@ -56,6 +58,7 @@ fn operators_conform() {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let case = Case::open(&folder, name);
                     let tried = stages::attempt(&case);
+                    operators.lock().unwrap().add(name, &case, &tried);
                     results
                         .lock()
                         .unwrap()
@@ -65,6 +68,7 @@ fn operators_conform() {
         }
     });
     let results = results.into_inner().unwrap();
+    operators.into_inner().unwrap().write();
     let n_passed = report(&results);
     let failures = results
         .iter()

@@ -3,6 +3,7 @@
 use super::cases::{Case, initializer};
 use super::compare::difference;
 use dlirc::inputs::{self, plan_dtype};
+use dlirc::oracle::relative_error;
 use ir::{Program, Tensor};
 use onnx::proto::ModelProto;
 use onnx::{ReadOptions, Source};
@@ -53,6 +54,18 @@ pub(super) struct Tried {
     pub(super) outcome: Outcome,
     /// The inputs that were made constants.
     pub(super) baked: Vec<String>,
+    pub(super) seen: Seen,
+}
+
+/// What was seen on the way.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Seen {
+    /// Whether steps of its plan for a GPU run on the host; none if it has no such plan.
+    pub(super) on_host: Option<bool>,
+    /// The greatest relative error of an output on the CPU, if it ran there.
+    pub(super) cpu_error: Option<f64>,
+    /// The same on the GPU.
+    pub(super) gpu_error: Option<f64>,
 }
 
 /// Tries `case` as it is and then, if it fails before it runs, with its control inputs known at
@@ -63,14 +76,14 @@ pub(super) struct Tried {
 /// integers or bools, and floats where they are read by an operator that has its result's size from
 /// them: Resize's scales and region, Range's bounds, OneHot's depth, NonMaxSuppression's thresholds.
 pub(super) fn attempt(case: &Case) -> Tried {
-    let outcome = guarded(case, &[]);
+    let (outcome, seen) = guarded(case, &[]);
     let baked = control_inputs(case);
     let early = matches!(
         outcome,
         Outcome::Failed(Stage::Read | Stage::Reference | Stage::Compile, _)
     );
     if early && !baked.is_empty() {
-        let again = guarded(case, &baked);
+        let (again, seen) = guarded(case, &baked);
         if reach(&again) >= reach(&outcome) {
             let names = baked
                 .iter()
@@ -79,12 +92,14 @@ pub(super) fn attempt(case: &Case) -> Tried {
             return Tried {
                 outcome: again,
                 baked: names,
+                seen,
             };
         }
     }
     Tried {
         outcome,
         baked: vec![],
+        seen,
     }
 }
 
@@ -125,14 +140,17 @@ fn control_inputs(case: &Case) -> Vec<usize> {
 }
 
 /// As [`through`]; a panic is a failure of the stage that it happens in.
-fn guarded(case: &Case, baked: &[usize]) -> Outcome {
-    let mut stage = Stage::Read;
-    let tried = catch_unwind(AssertUnwindSafe(|| through(case, baked, &mut stage)));
-    match tried {
+fn guarded(case: &Case, baked: &[usize]) -> (Outcome, Seen) {
+    let (mut stage, mut seen) = (Stage::Read, Seen::default());
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        through(case, baked, &mut stage, &mut seen)
+    }));
+    let outcome = match tried {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(why)) => Outcome::Failed(stage, why),
         Err(panic) => Outcome::Failed(stage, format!("PANIC: {}", crate::words(&*panic))),
-    }
+    };
+    (outcome, seen)
 }
 
 /// A case as a program, the values of its inputs, and what it must give.
@@ -194,7 +212,7 @@ pub(super) fn program(case: &Case) -> Option<Program> {
     tried.ok().flatten()
 }
 
-fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String> {
+fn through(case: &Case, baked: &[usize], stage: &mut Stage, seen: &mut Seen) -> Result<(), String> {
     let Opened {
         mut program,
         values,
@@ -210,17 +228,28 @@ fn through(case: &Case, baked: &[usize], stage: &mut Stage) -> Result<(), String
     let engine = compile(&mut program)?;
 
     *stage = Stage::Run;
-    run(&engine, &values, &expected)?;
+    seen.cpu_error = Some(run(&engine, &values, &expected)?);
 
     *stage = Stage::Gpu;
-    match crate::gpu::is_there().then(crate::gpu::gpu).flatten() {
-        Some(gpu) => run(&gpu.engine(&program, 1)?, &values, &expected),
-        None => Ok(()),
+    if super::table::is_wanted() {
+        seen.on_host = Some(needs_the_host(&program)?);
     }
+    if let Some(gpu) = crate::gpu::is_there().then(crate::gpu::gpu).flatten() {
+        seen.gpu_error = Some(run(&gpu.engine(&program, 1)?, &values, &expected)?);
+    }
+    Ok(())
 }
 
-/// Runs a plan and compares with what it must give.
-fn run(engine: &Arc<Engine>, values: &[Tensor], expected: &[Tensor]) -> Result<(), String> {
+/// Whether steps of the program's plan for a GPU run on the host.
+fn needs_the_host(program: &Program) -> Result<bool, String> {
+    let target = kernels::cuda::Target::of_arch(90).map_err(|e| e.to_string())?;
+    let lowered = crate::plan::lowered_for(program, Some(target), &[])?;
+    let mut steps = lowered.plan.steps.iter();
+    Ok(steps.any(|s| s.device == plans::Device::Cpu))
+}
+
+/// Runs a plan and compares with what it must give; the greatest relative error of an output.
+fn run(engine: &Arc<Engine>, values: &[Tensor], expected: &[Tensor]) -> Result<f64, String> {
     let model = ModelIndex(0);
     let mut session = engine.session().map_err(|e| e.to_string())?;
     for (n, value) in values.iter().enumerate() {
@@ -234,10 +263,14 @@ fn run(engine: &Arc<Engine>, values: &[Tensor], expected: &[Tensor]) -> Result<(
     }
     inputs::set(&mut session, model, values).map_err(|e| e.text())?;
     session.run(model).map_err(|e| e.to_string())?;
-    check(
-        &inputs::outputs(&session, model).map_err(|e| e.text())?,
-        expected,
-    )
+    let found = inputs::outputs(&session, model).map_err(|e| e.text())?;
+    check(&found, expected)?;
+    let errors = found.iter().zip(expected);
+    // Where zeros are expected, no error is relative to anything.
+    let errors = errors
+        .map(|(f, e)| relative_error(f, e))
+        .filter(|e| e.is_finite());
+    Ok(errors.fold(0.0, f64::max))
 }
 
 fn has_open_dimensions(input: &onnx::proto::ValueInfoProto) -> bool {

@@ -14,7 +14,7 @@ const SUITES: [(&str, &[&str]); 2] = [
 ];
 
 /// Of `dlirc`'s suite, what uses them; of the others, everything.
-const OF_SUITE: [&str; 2] = ["conformance::", "models::"];
+const OF_SUITE: [&str; 3] = ["conformance::", "models::", "gpu::"];
 
 /// Runs the suites, or packs them for another machine if `args` say `--pack FOLDER`.
 pub fn gpu(mut args: impl Iterator<Item = String>) -> Result<(), Failed> {

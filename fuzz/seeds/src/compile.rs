@@ -2,7 +2,7 @@
 
 use ir::Program;
 use kernels::cuda::Target;
-use passes::lower::{LowerOptions, Source, lower};
+use passes::lower::{DEFAULT_LANES, LowerOptions, Source, lower};
 use passes::{PassCx, Phase};
 use plans::file::{place_images, to_bytes, weights_len};
 use plans::{Image, ImageIndex, ImageKind, Lengths, Plan};
@@ -27,11 +27,12 @@ pub fn compile(mut program: Program, max_weights: u64, max_arenas: u64) -> Vec<V
         let options = LowerOptions {
             target: gpu.map_or_else(|| "cpu".into(), |_| format!("cuda:sm_{ARCH}")),
             gpu,
-            one_at_a_time: false,
+            lanes: DEFAULT_LANES,
             n_nodes: program.graphs.iter().map(|_| 1).collect(),
             hashes: program.graphs.iter().map(|_| [0; 32]).collect(),
             options: String::new(),
             compiler: "seeds".into(),
+            ..LowerOptions::default()
         };
         let Ok(mut lowered) = lower(&program, &options) else {
             continue;

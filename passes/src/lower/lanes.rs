@@ -1,8 +1,7 @@
 //! Branches of a model that a GPU runs at once: a lane for each step, and what it waits for.
 //!
 //! Small kernels leave most of a GPU idle, and take as long as their latency lasts; several at once
-//! take little longer than one. A step that waits for steps of other lanes starts later, though, as it can't be
-//! made ready while they still run. So steps are spread over lanes where the time that this is
+//! take little longer than one. A step that waits for steps of other lanes starts later, though. So steps are spread over lanes where the time that this is
 //! expected to save is more than it costs, and stay in one lane everywhere else.
 
 use super::estimate::{Estimate, estimate};
@@ -33,13 +32,28 @@ const MAX_TRIED: usize = 16;
 const MIN_SAVED: f64 = 1500.0;
 const MIN_SHARE: f64 = 0.03;
 
+/// What is expected of the lanes of a model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Branches {
+    /// The number of lanes.
+    pub lanes: u16,
+    /// Nanoseconds that the steps on the GPU take one after the other, as they were estimated to
+    /// tell which to run at once.
+    pub in_line_ns: u64,
+    /// Nanoseconds that they take in their lanes.
+    pub spread_ns: u64,
+}
+
 /// Gives the steps of `draft` lanes, at most `most`, and what they wait for; where there are several,
 /// steps come in the order in which they are expected to start.
-pub(super) fn assign(draft: &mut ModelDraft, codes: &[Generated], target: &Target, most: u16) {
+pub(super) fn assign(
+    draft: &mut ModelDraft,
+    codes: &[Generated],
+    target: &Target,
+    most: u16,
+) -> Branches {
     let most = usize::from(most.min(MAX_LANES));
-    if most < 2 {
-        return;
-    }
+    let (mut in_line, mut saved) = (0.0, 0.0);
     // For each step of the new order: the step, its lane, and what comes before it.
     let mut new: Vec<(usize, usize)> = vec![];
     let mut after: Vec<Vec<usize>> = vec![vec![]; draft.steps.len()];
@@ -53,9 +67,13 @@ pub(super) fn assign(draft: &mut ModelDraft, codes: &[Generated], target: &Targe
             continue;
         }
         let graph = Graph::new(draft, codes, target, range.clone());
+        in_line += graph.estimates.iter().map(|e| e.ns).sum::<f64>();
         for piece in graph.pieces() {
             match graph.spread(piece.clone(), most) {
-                Some(spread) => new.extend(spread.iter().map(|&(i, lane)| (range.start + i, lane))),
+                Some((spread, gain)) => {
+                    new.extend(spread.iter().map(|&(i, lane)| (range.start + i, lane)));
+                    saved += gain;
+                }
                 None => new.extend(piece.map(|i| (range.start + i, 0))),
             }
         }
@@ -63,18 +81,23 @@ pub(super) fn assign(draft: &mut ModelDraft, codes: &[Generated], target: &Targe
             after[range.start + i] = before.into_iter().map(|b| range.start + b).collect();
         }
     }
-    if new.iter().any(|&(_, lane)| lane > 0) {
-        apply(draft, &new, &after);
+    let n_lanes = new.iter().map(|n| n.1 + 1).max().unwrap_or(1);
+    if n_lanes > 1 {
+        apply(draft, &new, &after, n_lanes);
+    }
+    Branches {
+        lanes: n_lanes as u16,
+        in_line_ns: in_line as u64,
+        spread_ns: (in_line - saved) as u64,
     }
 }
 
 /// Puts the steps in their new order and lanes, waiting for those `after` which they come.
-fn apply(draft: &mut ModelDraft, new: &[(usize, usize)], after: &[Vec<usize>]) {
+fn apply(draft: &mut ModelDraft, new: &[(usize, usize)], after: &[Vec<usize>], n_lanes: usize) {
     let mut place = vec![0; new.len()];
     for (at, &(old, _)) in new.iter().enumerate() {
         place[old] = at;
     }
-    let n_lanes = new.iter().map(|n| n.1 + 1).max().unwrap_or(1);
     let mut clocks = Clocks::new(n_lanes);
     let mut old_steps: Vec<_> = draft.steps.drain(..).map(Some).collect();
     // The last step on the host: whatever comes later follows it.
@@ -181,16 +204,16 @@ impl Graph {
         pieces
     }
 
-    /// The steps of a piece in the order of their starts, with their lanes; `None` if one lane is as
-    /// good.
-    fn spread(&self, piece: Range<usize>, most: usize) -> Option<Vec<(usize, usize)>> {
-        if piece.len() < 2 {
+    /// The steps of a piece in the order of their starts, with their lanes, and the nanoseconds that
+    /// this saves; `None` if one lane is as good.
+    fn spread(&self, piece: Range<usize>, most: usize) -> Option<(Vec<(usize, usize)>, f64)> {
+        if piece.len() < 2 || most < 2 {
             return None;
         }
         let alone: f64 = self.estimates[piece.clone()].iter().map(|e| e.ns).sum();
         let (order, end) = Simulation::new(self, piece, most).run();
         let saved = alone - end - JOIN;
-        (saved > MIN_SAVED.max(MIN_SHARE * alone)).then_some(order)
+        (saved > MIN_SAVED.max(MIN_SHARE * alone)).then_some((order, saved))
     }
 }
 
@@ -472,7 +495,9 @@ mod tests {
 
     #[test]
     fn branches_run_at_once_and_the_longest_first() {
-        let spread = graph(&BRANCHES).spread(1..7, 8).unwrap();
+        let (spread, saved) = graph(&BRANCHES).spread(1..7, 8).unwrap();
+        // The longest way takes 18 of 40 us, and some waits come to that.
+        assert!((15_000.0..22_000.0).contains(&saved), "{saved}");
         let starts: Vec<usize> = spread.iter().map(|s| s.0).collect();
         assert_eq!(starts[..2], [2, 4], "{spread:?}");
         let lane = |step: usize| spread.iter().find(|s| s.0 == step).unwrap().1;
@@ -481,7 +506,7 @@ mod tests {
         assert_eq!(lane(4), lane(5));
         assert!(lane(1) != 0 && lane(4) != 0, "{spread:?}");
         // With two lanes there are no more than two.
-        let two = graph(&BRANCHES).spread(1..7, 2).unwrap();
+        let (two, _) = graph(&BRANCHES).spread(1..7, 2).unwrap();
         assert!(two.iter().all(|s| s.1 < 2));
     }
 
@@ -511,7 +536,7 @@ mod tests {
             share: 0.1,
         };
         let graph = Graph::of(vec![estimate; after.len()], after);
-        let spread = graph.spread(0..20_000, 8).unwrap();
+        let (spread, _) = graph.spread(0..20_000, 8).unwrap();
         assert_eq!(spread.len(), 20_000);
         assert!(spread.iter().all(|s| s.1 < 8));
     }

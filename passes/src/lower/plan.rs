@@ -2,7 +2,7 @@
 
 use super::bound::bound;
 use super::devices::{self, Codes, GPU};
-use super::lanes;
+use super::lanes::{self, Branches};
 use super::memory::{Lifetime, place};
 use super::order::Clocks;
 use super::steps::{ModelDraft, StorageKind, lower_graph};
@@ -104,6 +104,8 @@ pub struct Lowered {
     pub n_split: usize,
     /// Device code that is still to be compiled, each once; the plan has no images yet.
     pub sources: Vec<Source>,
+    /// For each model what is expected of its lanes, if the plan is for a GPU.
+    pub branches: Vec<Branches>,
 }
 
 /// CUDA C, and the codes of a plan that its images are for.
@@ -128,6 +130,7 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
         .collect::<Result<Vec<_>, _>>()?;
     let mut plan = empty_plan(options);
     let mut codes = Codes::default();
+    let mut branches = vec![];
     let mut ordered = Ordered::new(&program.weights);
     if let Some(target) = &options.gpu {
         for (draft, (_, graph)) in drafts.iter_mut().zip(program.graphs.iter()) {
@@ -140,7 +143,8 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
                 &mut ordered,
                 &mut plan.warnings,
             );
-            lanes::assign(draft, &codes.generated, target, options.lanes);
+            let all = &codes.generated;
+            branches.push(lanes::assign(draft, all, target, options.lanes));
         }
     }
     let mut builder = Builder {
@@ -174,6 +178,7 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
         weights: data,
         n_split,
         sources,
+        branches,
     })
 }
 

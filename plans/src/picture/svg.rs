@@ -72,16 +72,31 @@ fn path(edge: &Edge) -> String {
     d
 }
 
+/// The border of a step in a lane; hues of neighbouring lanes are far apart.
+fn border(lane: u16) -> String {
+    match lane {
+        0 => String::new(),
+        lane => format!(
+            " style=\"stroke:hsl({} 60% 50%);stroke-width:2\"",
+            u32::from(lane) * 137 % 360
+        ),
+    }
+}
+
 fn write_node(plan: &ValidPlan, node: &Node, out: &mut String) -> fmt::Result {
     let (left, top) = (node.x - node.width / 2.0, node.y);
     let (class, tooltip, badge) = match node.end {
         End::Step(i) => {
             let step = &plan.steps[i.index()];
             let n = step.origin.len();
+            let lane = match step.lane {
+                0 => String::new(),
+                lane => format!(", lane {lane}"),
+            };
             (
                 plan.kernels[step.kernel.index()].class(),
                 format!(
-                    "step {} on {}: {}",
+                    "step {} on {}{lane}: {}",
                     i.0,
                     step.device,
                     step.origin.join(", ")
@@ -100,9 +115,13 @@ fn write_node(plan: &ValidPlan, node: &Node, out: &mut String) -> fmt::Result {
             "<rect class=\"port\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.0}\" height=\"{height:.0}\" rx=\"22\"/>"
         )?;
     } else {
+        let border = match node.end {
+            End::Step(i) => border(plan.steps[i.index()].lane),
+            End::Input(..) | End::Output(..) => String::new(),
+        };
         write!(
             out,
-            "<rect class=\"card\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.0}\" height=\"{height:.0}\" rx=\"6\"/><path class=\"{class}\" d=\"M{:.1} {top:.1}h-0.5a6 6 0 0 0 -6 6v{:.0}a6 6 0 0 0 6 6h0.5z\"/>",
+            "<rect class=\"card\"{border} x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.0}\" height=\"{height:.0}\" rx=\"6\"/><path class=\"{class}\" d=\"M{:.1} {top:.1}h-0.5a6 6 0 0 0 -6 6v{:.0}a6 6 0 0 0 6 6h0.5z\"/>",
             left + 6.5,
             height - 12.0
         )?;

@@ -51,12 +51,13 @@ fn run(session: &mut Session, x: &[u8]) -> Vec<u8> {
     session.output(MODEL, 0).unwrap().to_vec()
 }
 
-fn all_plans() -> [(&'static str, Arc<Loaded>); 5] {
+fn all_plans() -> [(&'static str, Arc<Loaded>); 6] {
     [
         ("chain", plans::chain(&["add"])),
         ("in steps", plans::chain(&["fill", "use", "reset"])),
         ("checked", plans::chain(&["checked"])),
         ("lanes", plans::lanes()),
+        ("branches", plans::branches()),
         ("mixed", plans::mixed()),
     ]
 }

@@ -351,6 +351,25 @@ pub(crate) fn lanes() -> Arc<Loaded> {
     b.finish()
 }
 
+/// y = (((x + 1) + 2) + ((x + 1) + 4)) + 2: two branches between two steps, the second of which writes
+/// where the first one wrote.
+pub(crate) fn branches() -> Arc<Loaded> {
+    let mut b = Builder::new();
+    let (x, y) = (b.input(CUDA), b.output(CUDA));
+    let weights = [1.0, 2.0, 4.0].map(|w| Place::Weight(b.weight(w)));
+    let parts = [(); 3].map(|()| b.scratch(CUDA));
+    let code = Some(b.code(&["add"]));
+    let buffer = Place::Buffer;
+    let s0 = b.sum(code, buffer(x), weights[0], parts[0]);
+    b.sum(code, buffer(parts[0]), weights[1], parts[1]);
+    let s2 = b.sum(code, buffer(parts[0]), weights[2], parts[2]);
+    let s3 = b.sum(code, buffer(parts[1]), buffer(parts[2]), parts[0]);
+    b.sum(code, buffer(parts[0]), weights[1], y);
+    b.order(s2, 1, &[s0]);
+    b.order(s3, 0, &[s2]);
+    b.finish()
+}
+
 /// y = x + 2, of which x1, an i64, says how much counts.
 pub(crate) fn sized() -> Arc<Loaded> {
     let mut b = Builder::new();

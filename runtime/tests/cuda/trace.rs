@@ -56,6 +56,31 @@ end tested
     );
 }
 
+/// Both branches start early, as the step before them is all that they wait for; the step that
+/// joins them does not.
+#[test]
+fn branches_start_early_and_joins_do_not() {
+    assert_eq!(
+        trace(&plans::branches()),
+        "begin tested
+graph of steps 0 to 4
+launch 0 lane 0 map Add: read arena 0+0, read weight 0, write arena 1+0
+  node 0: add 8x1x1 blocks of 128x1x1 threads
+launch 1 lane 0 map Add: read arena 1+0, read weight 1, write arena 1+4096
+  node 1: add 8x1x1 blocks of 128x1x1 threads, after 0 early
+wait 2 lane 1 on 0
+launch 2 lane 1 map Add: read arena 1+0, read weight 2, write arena 1+8192
+  node 2: add 8x1x1 blocks of 128x1x1 threads, after 0 early
+wait 3 lane 0 on 2
+launch 3 lane 0 map Add: read arena 1+4096, read arena 1+8192, write arena 1+0
+  node 3: add 8x1x1 blocks of 128x1x1 threads, after 1 and 2
+launch 4 lane 0 map Add: read arena 1+0, read weight 1, write arena 0+4096
+  node 4: add 8x1x1 blocks of 128x1x1 threads, after 3 early
+end tested
+"
+    );
+}
+
 #[test]
 fn the_host_comes_in_between() {
     assert_eq!(

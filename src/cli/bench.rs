@@ -28,6 +28,7 @@ Examples:
   dlirc bench both.dlplan --threads 2
   dlirc bench resnet50.dlplan --against resnet50.onnx --threads 2 --repeat 50
   dlirc bench both.dlplan --steps 10
+  dlirc bench both.dlplan --round
   dlirc bench resnet50.dlplan --device cuda:0 --kernels 10 --json
   dlirc bench resnet50.dlplan --start 5")]
 pub(super) struct Bench {
@@ -36,6 +37,10 @@ pub(super) struct Bench {
     /// Measure this model only; may be given several times.
     #[arg(long = "model", value_name = "NAME")]
     models: Vec<String>,
+    /// Measure this round of the plan, the first if no number is given, beside its models one after
+    /// another.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0", conflicts_with_all = ["models", "against", "steps", "kernels", "start"])]
+    round: Option<usize>,
     /// The ONNX file of a model, as FILE or as MODEL=FILE; may be given several times.
     #[arg(long, value_name = "FILE")]
     against: Vec<String>,
@@ -161,6 +166,9 @@ impl Bench {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
         let engine = self.machine.engine(&self.plan)?;
         let mut session = engine.session()?;
+        if let Some(round) = self.round {
+            return crate::cli::round::bench(&mut session, round, self.repeat, self.json);
+        }
         let plan = engine.plan();
         let sources = sources(plan, &self.against)?;
         let oracle = match sources.is_empty() {

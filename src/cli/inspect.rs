@@ -6,11 +6,12 @@ use crate::cli::table::{mib, table};
 use crate::driver::{self, Request};
 use crate::report::{Diagnostic, data, say, write_file};
 use clap::Args;
-use plans::ValidPlan;
+use plans::picture::StepTime;
 use plans::stats::stats;
+use plans::{StepIndex, ValidPlan};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Show what a plan holds: as text, a graph, a picture, a page, or JSON. Without options, a summary.
@@ -22,6 +23,7 @@ Examples:
   dlirc inspect both.dlplan
   dlirc inspect both.dlplan --text
   dlirc inspect both.dlplan --svg both.svg --html both.html
+  dlirc inspect both.dlplan --html both.html --trace both.trace.json
   dlirc inspect both.dlplan --dot | dot -Tpdf > both.pdf
   dlirc inspect both.dlplan --json | jq .models
   dlirc inspect resnet50.onnx --text")]
@@ -43,6 +45,10 @@ pub(super) struct Inspect {
     /// Write a page that shows the graph, the memory over time, and every step; it needs nothing else.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Show in that page when steps ran, by a trace that `dlirc run --trace` has written, below the
+    /// predicted times of rounds.
+    #[arg(long, value_name = "FILE", requires = "html")]
+    trace: Option<PathBuf>,
 }
 
 impl Inspect {
@@ -66,7 +72,13 @@ impl Inspect {
             say(&format!("wrote {}", file.display()));
         }
         if let Some(file) = &self.html {
-            write_file(file, plans::picture::html(plan).as_bytes())?;
+            let times = self
+                .trace
+                .as_deref()
+                .map(|t| step_times(t, plan))
+                .transpose()?;
+            let page = plans::picture::html_with_trace(plan, &times.unwrap_or_default());
+            write_file(file, page.as_bytes())?;
             say(&format!("wrote {}", file.display()));
         }
         Ok(ExitCode::SUCCESS)
@@ -87,6 +99,42 @@ impl Inspect {
         data(ir::text::print(&program).as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// When the steps of a plan ran, by a trace in the Trace Event Format: the first run of each.
+fn step_times(file: &Path, plan: &ValidPlan) -> Result<Vec<StepTime>, Diagnostic> {
+    let wrong = |why: String| {
+        Diagnostic::error("trace", why)
+            .at(format!("file {}", file.display()))
+            .help("give a trace of this plan that `dlirc run --trace` has written")
+    };
+    let text =
+        std::fs::read_to_string(file).map_err(|e| wrong(format!("it can't be read: {e}")))?;
+    let trace: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| wrong(format!("it is no trace: {e}")))?;
+    let events = trace["traceEvents"].as_array();
+    let events = events.ok_or_else(|| wrong("it is no trace: it has no `traceEvents`".into()))?;
+    let mut seen = BTreeSet::new();
+    let mut times = vec![];
+    for event in events {
+        let Some(step) = event["args"]["step"].as_u64() else {
+            continue;
+        };
+        let step = usize::try_from(step).unwrap_or(usize::MAX);
+        let named = event["name"].as_str();
+        if plan.steps.get(step).map(|s| s.label.as_str()) != named {
+            return Err(wrong(format!("its step {step} is none of this plan")));
+        }
+        let ns = |field: &str| (event[field].as_f64().unwrap_or(0.0).max(0.0) * 1e3).round() as u64;
+        if seen.insert(step) {
+            times.push(StepTime {
+                step: StepIndex(step as u32),
+                start_ns: ns("ts"),
+                duration_ns: ns("dur"),
+            });
+        }
+    }
+    Ok(times)
 }
 
 fn summary(plan: &ValidPlan) -> String {

@@ -15,6 +15,7 @@ mod pass;
 mod profile;
 mod profile_text;
 pub mod progress;
+mod round;
 mod run;
 mod scenes;
 mod simulate;

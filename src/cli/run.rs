@@ -1,6 +1,7 @@
 //! `dlirc run`: a plan's models on inputs.
 
 use crate::cli::models::{Machine, chosen};
+use crate::cli::round;
 use crate::cli::table::{mib, ty};
 use crate::inputs::{self, InputFile};
 use crate::measure::{Times, peak_memory};
@@ -26,13 +27,18 @@ Examples:
   dlirc run both.dlplan --random 1
   dlirc run both.dlplan --model resnet50 --input image=cat.npy --output results
   dlirc run resnet50.dlplan --random 1 --repeat 50 --threads 2 --json
-  dlirc run both.dlplan --random 1 --device auto --trace both.trace.json")]
+  dlirc run both.dlplan --random 1 --device auto --trace both.trace.json
+  dlirc run both.dlplan --random 1 --round --repeat 100")]
 pub(super) struct Run {
     /// The plan.
     plan: PathBuf,
     /// Run this model only; may be given several times.
     #[arg(long = "model", value_name = "NAME")]
     models: Vec<String>,
+    /// Run the models of this round of the plan together, as it interleaves them; the first round if
+    /// no number is given. Their times are those of the round.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0", conflicts_with = "models")]
+    round: Option<usize>,
     /// An input from a file of NumPy's.
     #[arg(long = "input", value_name = "NAME=FILE.npy", value_parser = inputs::input_file)]
     inputs: Vec<InputFile>,
@@ -69,8 +75,21 @@ struct Report {
     weight_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_bytes: Option<u64>,
+    /// The round that was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<RoundReport>,
     models: Vec<ModelReport>,
     outputs: Vec<OutputReport>,
+}
+
+#[derive(Serialize)]
+struct RoundReport {
+    number: usize,
+    /// What the plan predicts it to take, without copies of inputs and outputs.
+    predicted_ms: f64,
+    /// On a GPU, from the start of the first step to the end of the last: medians of as many runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -100,7 +119,15 @@ impl Run {
         let engine = self.machine.engine(&self.plan)?;
         let mut session = engine.session()?;
         let load = started.elapsed();
-        let models = chosen(engine.plan(), &self.models)?;
+        let models = match self.round {
+            None => chosen(engine.plan(), &self.models)?,
+            Some(round) => {
+                session.prepare_round(round)?;
+                let of_round = session.models_of_round(round).into_iter();
+                let plan = engine.plan();
+                of_round.map(|m| (m, &plan.models[m.index()])).collect()
+            }
+        };
         let all: Vec<&Model> = models.iter().map(|&(_, m)| m).collect();
         inputs::check_names(&all, &self.inputs)?;
         for &(index, model) in &models {
@@ -108,7 +135,13 @@ impl Run {
             inputs::set(&mut session, index, &values)?;
         }
         let indices: Vec<ModelIndex> = models.iter().map(|&(i, _)| i).collect();
-        let rounds = repeat(&mut session, &indices, self.repeat)?;
+        let rounds = match self.round {
+            None => repeat(&mut session, &indices, self.repeat)?,
+            Some(round) => round::repeat(&mut session, round, self.repeat)?
+                .into_iter()
+                .map(|time| vec![time; models.len()])
+                .collect(),
+        };
 
         let mut outputs = vec![];
         for &(index, model) in &models {
@@ -122,7 +155,10 @@ impl Run {
             let tensors = inputs::outputs(&session, index)?;
             outputs.extend(report_outputs(model, &tensors, folder.as_deref())?);
         }
-        let together: Vec<Duration> = rounds.iter().map(|r| r.iter().sum()).collect();
+        let together: Vec<Duration> = match self.round {
+            None => rounds.iter().map(|r| r.iter().sum()).collect(),
+            Some(_) => rounds.iter().filter_map(|r| r.first().copied()).collect(),
+        };
         let times = |runs: &[Duration]| Times::of(runs).expect("a round was run");
         let own: Vec<Times> = (0..models.len())
             .map(|m| times(&rounds.iter().map(|r| r[m]).collect::<Vec<_>>()))
@@ -140,6 +176,14 @@ impl Run {
             planned_bytes: plan.arenas.iter().map(|a| a.bytes).sum(),
             weight_bytes: plan.weights.iter().map(|w| w.bytes).sum(),
             peak_bytes: peak_memory(),
+            round: match self.round {
+                None => None,
+                Some(number) => Some(RoundReport {
+                    number,
+                    predicted_ms: session.rounds()[number].makespan_ns as f64 / 1e6,
+                    device_ms: round::device_ms(&mut session, number, self.repeat)?,
+                }),
+            },
             models: all
                 .iter()
                 .zip(&own)
@@ -161,7 +205,10 @@ impl Run {
             data(text(&report, plan).as_bytes())?;
         }
         if let Some(file) = &self.trace {
-            let text = trace(&mut session, &indices)?;
+            let text = match self.round {
+                None => trace(&mut session, &indices)?,
+                Some(round) => round::trace(&mut session, round)?,
+            };
             write_file(file, text.as_bytes())?;
             say(&format!("wrote {}", file.display()));
         }
@@ -306,13 +353,24 @@ fn text(report: &Report, plan: &ValidPlan) -> String {
                 .collect();
             let _ = writeln!(text, "    largest {}", top.join("  "));
         }
+        if report.round.is_none() {
+            let _ = writeln!(
+                text,
+                "  median {:.3} ms, fastest {:.3} ms, 99 % within {:.3} ms",
+                model.median_ms, model.min_ms, model.p99_ms
+            );
+        }
+    }
+    if let Some(round) = &report.round {
+        let device = round
+            .device_ms
+            .map_or_else(String::new, |ms| format!(", {ms:.3} ms on the device"));
         let _ = writeln!(
             text,
-            "  median {:.3} ms, fastest {:.3} ms, 99 % within {:.3} ms",
-            model.median_ms, model.min_ms, model.p99_ms
+            "round {}: median {:.3} ms, fastest {:.3} ms{device}, predicted {:.3} ms",
+            round.number, report.median_ms, report.min_ms, round.predicted_ms
         );
-    }
-    if report.models.len() > 1 {
+    } else if report.models.len() > 1 {
         let _ = writeln!(
             text,
             "all: median {:.3} ms, fastest {:.3} ms",

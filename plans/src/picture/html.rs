@@ -3,6 +3,7 @@
 use super::escaped;
 use super::layout::layout;
 use crate::json::{EndJson, PlanJson};
+use crate::plan::StepIndex;
 use crate::validate::ValidPlan;
 use serde::Serialize;
 
@@ -10,10 +11,11 @@ const STYLE: &str = include_str!("page/page.css");
 const BODY: &str = include_str!("page/page.html");
 
 /// The parts of the page's one script, in the order in which they build on each other.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     include_str!("page/plan.js"),
     include_str!("page/graph.js"),
     include_str!("page/memory.js"),
+    include_str!("page/timeline.js"),
     include_str!("page/tables.js"),
     include_str!("page/details.js"),
     include_str!("page/controls.js"),
@@ -28,6 +30,19 @@ struct Page {
     groups: Vec<(u32, [f64; 4])>,
     nodes: Vec<NodeJson>,
     edges: Vec<EdgeJson>,
+    /// Of steps that a trace is of: the step, when it started, how long it took, in nanoseconds.
+    measured: Vec<(u32, u64, u64)>,
+}
+
+/// When a step ran, by a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StepTime {
+    /// The step.
+    pub step: StepIndex,
+    /// When it started, in nanoseconds of any clock.
+    pub start_ns: u64,
+    /// How long it took, in nanoseconds.
+    pub duration_ns: u64,
 }
 
 #[derive(Serialize)]
@@ -56,12 +71,22 @@ fn rounded(x: f64) -> f64 {
     (x * 10.0).round() / 10.0
 }
 
-/// A page that shows a plan's graph with the operators of each step, memory over time, steps,
-/// kernels and models. It is one file, asks nothing of any network, and takes all names for text.
+/// A page that shows a plan's graph with the operators of each step, memory over time, rounds over
+/// time, steps, kernels and models. It is one file, asks nothing of any network, and takes all names
+/// for text.
 pub fn html(plan: &ValidPlan) -> String {
+    html_with_trace(plan, &[])
+}
+
+/// As [`html`], with the times that steps ran at below those that were predicted.
+pub fn html_with_trace(plan: &ValidPlan, trace: &[StepTime]) -> String {
     let layout = layout(plan);
     let page = Page {
         plan: PlanJson::new(plan),
+        measured: trace
+            .iter()
+            .map(|t| (t.step.0, t.start_ns, t.duration_ns))
+            .collect(),
         width: rounded(layout.width),
         height: rounded(layout.height),
         groups: layout

@@ -5,7 +5,7 @@ mod html;
 mod layout;
 mod svg;
 
-pub use html::html;
+pub use html::{StepTime, html, html_with_trace};
 pub use svg::svg;
 
 /// `text` for HTML and XML, in elements and in quoted attributes.

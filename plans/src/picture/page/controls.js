@@ -37,11 +37,12 @@ addEventListener("keydown", (e) => {
 
 // ---- Tabs, divider, header.
 
-const tabs = ["memory", "steps", "kernels", "models"];
+const tabs = ["memory", "timeline", "steps", "kernels", "models"];
 const showTab = (name) => {
   for (const t of tabs) $(t).hidden = t !== name;
   for (const b of document.querySelectorAll("#tabs button")) b.setAttribute("aria-selected", String(b.dataset.tab === name));
   $("arena").hidden = name !== "memory" || plan.arenas.length < 2;
+  $("round").hidden = name !== "timeline" || rounds.length < 2;
   arenaInfo(name);
   tables[name]?.show();
   redraw();
@@ -50,6 +51,11 @@ const arenaInfo = (tab) => {
   const info = $("tab-info");
   tab ??= tabs.find((t) => !$(t).hidden);
   info.replaceChildren();
+  if (tab === "timeline" && rounds.length) {
+    const blocks = rounds[round].placed.map((p) => plan.blocks[p.block]);
+    const alone = blocks.reduce((sum, b) => sum + (b.measured_ns ?? b.predicted_ns), 0);
+    info.append("policy ", el("b", {}, plan.deploy.policy), ", ", el("b", {}, time(rounds[round].makespan_ns)), " predicted, ", el("b", {}, time(alone)), " one after another");
+  }
   const a = plan.arenas[arena];
   if (tab !== "memory" || !a) return;
   info.append(el("b", {}, size(a.planned_bytes)), " planned, ");
@@ -58,6 +64,9 @@ const arenaInfo = (tab) => {
 };
 document.querySelectorAll("#tabs button").forEach((b) => { b.onclick = () => showTab(b.dataset.tab); });
 $("arena").append(...plan.arenas.map((a, i) => el("option", { value: i }, "arena " + i + ": " + ({ io: "inputs, outputs", scratch: "scratch", counters: "counters" })[a.kind] + " on " + a.device + (a.models.length === 1 ? " of " + cut(plan.models[a.models[0]].name, 20) : ""))));
+$("round").append(...rounds.map((r, i) => el("option", { value: i }, "round " + i + ": " + [...new Set(r.placed.map((p) => modelOfBlock(p.block).name))].join(", "))));
+$("round").onchange = () => { showRound(Number($("round").value)); arenaInfo(); };
+document.querySelector('#tabs [data-tab="timeline"]').hidden = rounds.length === 0;
 $("arena").onchange = () => showArena(Number($("arena").value));
 $("divider").addEventListener("pointerdown", (e) => {
   const divider = $("divider");
@@ -81,7 +90,7 @@ $("totals").append(
 $("legend").append(...plan.classes.map((c) => el("span", {}, el("i", { style: { background: "var(--" + c.class + ")" } }), c.class)));
 
 const redraw = () => {
-  drawGraph(); drawMap(); drawMemory();
+  drawGraph(); drawMap(); drawMemory(); drawTimeline();
   for (const t of Object.values(tables)) t.show();
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -90,10 +99,12 @@ readTheme();
 showModels();
 showDetails();
 showArena(arena);
-showTab("memory");
+if (rounds.length) showRound(0);
+showTab(rounds.length ? "timeline" : "memory");
 let started = false;
 new ResizeObserver(() => { if (!started && graphCanvas.clientWidth) { started = true; start(); open(); } redraw(); }).observe(graphCanvas);
 new ResizeObserver(() => drawMemory()).observe(memoryCanvas);
+new ResizeObserver(() => drawTimeline()).observe(timelineCanvas);
 const open = () => {
   const step = Number(/^#step-(\d+)$/.exec(location.hash)?.[1] ?? NaN);
   if (step >= 0 && step < plan.steps.length) choose({ step }, { reveal: true });

@@ -1,7 +1,7 @@
 // Characters that would change how the text around them looks are shown as such.
 const unseen = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 const plainly = (key, value) => (typeof value === "string" ? value.replace(unseen, "\ufffd") : value);
-const { plan, width, height, groups, nodes, edges } = JSON.parse(document.getElementById("data").textContent, plainly);
+const { plan, width, height, groups, nodes, edges, measured } = JSON.parse(document.getElementById("data").textContent, plainly);
 const $ = (id) => document.getElementById(id);
 
 // ---- Text and elements. Names are only ever set as text.

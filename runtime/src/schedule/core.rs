@@ -44,6 +44,10 @@ pub(super) struct Live {
     pub(super) level: u8,
     /// When the block that runs was started.
     pub(super) since: u64,
+    /// When it is to be done, for policies that aim at that.
+    pub(super) target: u64,
+    /// Which of its targets that is; 0 is the first.
+    pub(super) rung: u8,
 }
 
 impl Live {
@@ -154,6 +158,8 @@ impl Core {
             lane: 0,
             level: 0,
             since: now,
+            target: u64::MAX,
+            rung: 0,
         };
         self.n_live[model] += 1;
         // Slots are given out in order first, so that the list has a place for each.

@@ -1,26 +1,33 @@
 //! `interleave`: several requests at once, the urgent first, as many as pays.
 //!
 //! Each request aims at a target: its deadline, or the first of the limits on the response ratio that
-//! it can still meet. Who has the earliest target goes first (EDF), and gets the higher priority on
-//! the device. Who is past its target aims at the next limit and thereby makes room for those that
-//! can still meet theirs. Another request is started beside those that run if the device then does
-//! more work, and if each of those that are more urgent is still predicted to meet its target.
+//! it can still meet. The more urgent of those that run get the higher priority on the device.
+//! Another request is started beside them if the device then does more work, and if each of those
+//! that are more urgent is still predicted to meet its target; the latter is given up when it would
+//! make the other one miss its own next target, and while so many requests wait that work counts for
+//! more than order, but never for one of lower priority. Room is left for models that were asked for
+//! with a higher priority and a deadline, so that the next such request can keep it. Every block of a request is such a start, so
+//! that whoever runs makes way at the end of a block.
 //!
-//! Requests of one model start in order of arrival within a priority. A request whose response ratio
-//! has grown by the starvation cap counts as one priority higher for each time that it has.
+//! Requests of one model start in order of arrival within a priority. Those whose response ratio has
+//! grown to the starvation cap go before all others of their priority, in order of arrival.
 
 use super::core::{Choice, Core, MAX_BESIDE, Slot};
 use super::profile::Running;
 use super::request::Request;
 use super::scheduler::Order;
-use std::cmp::Reverse;
+use super::targets::{Targets, Urgency, is_higher, is_pressed, rank, target_at, urgency};
 use std::collections::VecDeque;
 
-/// The work that the device must do more of for another request to run beside others, in 1/1000.
+/// The work that the device must do more of for another request to run beside others.
 const LEAST_GAIN: f64 = 0.02;
 
-/// Limits double beyond the last one given.
-const BEYOND: u64 = 2;
+/// With more requests than this, none is held back for the sake of others' targets.
+const CALM: u32 = 5;
+
+/// A request is held back no more when less time is left to its target than so many times what it
+/// has to run.
+const LAST_MOMENT: f64 = 2.0;
 
 pub(super) struct Interleave {
     /// Of each model, who has not started: by priority, then by arrival.
@@ -30,23 +37,46 @@ pub(super) struct Interleave {
     /// Of each model, which memories are in use.
     in_use: Vec<Vec<bool>>,
     lanes: Vec<bool>,
+    targets: Targets,
+    /// Of each model, the highest priority that it was asked for with, and the tightest deadline then,
+    /// in nanoseconds.
+    promises: Vec<(u8, u64)>,
+    /// Whether targets are to be found anew.
+    is_stale: bool,
+    /// Who may be started, the most urgent first.
+    candidates: Vec<(Urgency, Slot)>,
 }
 
-/// Who goes first is less: effective priority, then target, then arrival.
-type Urgency = (Reverse<u64>, u64, u64);
+/// The requests that run.
+struct Beside {
+    n: usize,
+    slots: [Slot; MAX_BESIDE],
+    urgencies: [Urgency; MAX_BESIDE],
+    set: [Running; MAX_BESIDE],
+    slow: [f64; MAX_BESIDE],
+}
+
+impl Beside {
+    fn work(slow: &[f64]) -> f64 {
+        slow.iter().map(|s| 1.0 / s).sum()
+    }
+}
 
 impl Interleave {
     pub(super) fn new(core: &Core) -> Self {
         let n_models = core.n_live.len();
         let copies = usize::from(core.options.copies);
         let queue = core.options.queue.max(1) as usize;
+        let queue = || VecDeque::with_capacity(queue);
         Self {
-            waiting: (0..n_models)
-                .map(|_| VecDeque::with_capacity(queue))
-                .collect(),
+            waiting: (0..n_models).map(|_| queue()).collect(),
             active: Vec::with_capacity(n_models * copies),
             in_use: vec![vec![false; copies]; n_models],
             lanes: vec![false; usize::from(core.options.lanes)],
+            targets: Targets::new(core),
+            promises: vec![(0, u64::MAX); n_models],
+            is_stale: false,
+            candidates: Vec::with_capacity(n_models * (copies + 1)),
         }
     }
 
@@ -55,90 +85,129 @@ impl Interleave {
         active.filter(|&s| core.get(s).is_running())
     }
 
-    /// Whether the device does more work with one more request, and the more urgent ones of those
-    /// that run are still predicted to meet their targets.
-    fn may_join(&self, core: &Core, slot: Slot, urgency: Urgency, level: u8, now: u64) -> bool {
-        let block = |slot: Slot, level: u8| {
-            let live = core.get(slot);
-            Running {
-                model: live.model,
-                block: usize::from(live.done.min(live.n_blocks - 1)),
-                level,
-            }
+    fn beside(&self, core: &Core, now: u64) -> Beside {
+        let nobody = Running {
+            model: 0,
+            block: 0,
+            level: 0,
         };
-        let mut set = [block(slot, level); MAX_BESIDE];
-        let mut slots = [slot; MAX_BESIDE];
-        let mut n = 0;
-        for other in self.running(core) {
-            if other != slot && n + 1 < MAX_BESIDE {
-                set[n] = block(other, core.get(other).level);
-                slots[n] = other;
-                n += 1;
-            }
+        let mut beside = Beside {
+            n: 0,
+            slots: [Slot(0); MAX_BESIDE],
+            urgencies: [(std::cmp::Reverse(0), 0, 0, 0); MAX_BESIDE],
+            set: [nobody; MAX_BESIDE],
+            slow: [1.0; MAX_BESIDE],
+        };
+        // One place is left for who joins.
+        for slot in self.running(core).take(MAX_BESIDE - 1) {
+            let n = beside.n;
+            beside.slots[n] = slot;
+            beside.urgencies[n] = urgency(core, slot, now);
+            beside.set[n] = running(core, slot, core.get(slot).level);
+            beside.n += 1;
         }
+        let slow = &mut beside.slow;
+        core.profile.slowdowns(&beside.set[..beside.n], slow);
+        beside
+    }
+
+    /// Whether those that run and are more urgent than a request are predicted to meet their targets
+    /// when they are slowed down so much, or it need not mind.
+    fn lets_meet(
+        core: &Core,
+        slot: Slot,
+        own: Urgency,
+        beside: &Beside,
+        slow: &[f64],
+        now: u64,
+    ) -> bool {
+        let n_live: u32 = core.n_live.iter().sum();
+        let is_free = n_live > CALM || is_pressed(core, slot, now, LAST_MOMENT);
+        (0..beside.n).all(|i| {
+            let its = beside.urgencies[i];
+            let minds = its < own && (!is_free || is_higher(its, own));
+            !minds || meets(core, beside.slots[i], beside.slow[i], slow[i], now)
+        })
+    }
+
+    /// Whether models that were asked for with a higher priority could keep their deadlines if a
+    /// request came now, with one more beside those that run.
+    fn keeps_promises(&self, core: &Core, slot: Slot, beside: &mut Beside) -> bool {
+        let n = beside.n + 1;
+        let own = core.get(slot).request.priority;
+        let promises = self.promises.iter().enumerate();
+        let mut higher = promises.filter(|(_, p)| p.0 > own && p.1 < u64::MAX);
+        higher.all(|(model, &(_, deadline))| {
+            let its = &core.profile.models()[model];
+            // Those of it that run are looked after by name.
+            if n == MAX_BESIDE || beside.set[..n].iter().any(|r| r.model == model) {
+                return true;
+            }
+            beside.set[n] = Running {
+                model,
+                block: its.blocks.len() / 2,
+                level: 0,
+            };
+            let mut slow = [1.0; MAX_BESIDE];
+            core.profile.slowdowns(&beside.set[..=n], &mut slow);
+            its.in_blocks_ns() as f64 * slow[n] <= deadline as f64
+        })
+    }
+
+    /// Whether a request may start beside those that run.
+    fn may_join(
+        &self,
+        core: &Core,
+        slot: Slot,
+        own: Urgency,
+        level: u8,
+        beside: &mut Beside,
+        now: u64,
+    ) -> bool {
+        let n = beside.n;
         if n == 0 {
             return true;
         }
-        set[n] = block(slot, level);
-        let (mut before, mut after) = ([1.0; MAX_BESIDE], [1.0; MAX_BESIDE]);
-        core.profile.slowdowns(&set[..n], &mut before);
-        core.profile.slowdowns(&set[..=n], &mut after);
-        let mut is_first = true;
-        for i in 0..n {
-            let its = urgency_of(core, slots[i], now);
-            if its < urgency {
-                is_first = false;
-                if !keeps_target(core, slots[i], before[i], after[i], now) {
-                    return false;
-                }
-            }
-        }
-        let work = |slow: &[f64]| slow.iter().map(|s| 1.0 / s).sum::<f64>();
+        beside.set[n] = running(core, slot, level);
+        let mut after = [1.0; MAX_BESIDE];
+        core.profile.slowdowns(&beside.set[..=n], &mut after);
         // Who is the most urgent runs in any case: the others make room for it.
-        is_first || work(&after[..=n]) >= work(&before[..n]) * (1.0 + LEAST_GAIN)
+        let is_first = beside.urgencies[..n].iter().all(|&its| own < its);
+        let more = Beside::work(&after[..=n]) / Beside::work(&beside.slow[..n]);
+        (is_first || more >= 1.0 + LEAST_GAIN)
+            && Self::lets_meet(core, slot, own, beside, &after, now)
+            && self.keeps_promises(core, slot, beside)
     }
 
-    /// The level between those that run and are more urgent, and those that are less. Level 0 is for
-    /// those above the common priority.
-    fn level(&self, core: &Core, slot: Slot, urgency: Urgency, now: u64) -> u8 {
-        let n_levels = core.options.levels;
-        if n_levels == 1 || urgency.0.0 > 0 {
-            return 0;
-        }
-        let (mut above, mut below) = (0, n_levels);
-        for other in self.running(core) {
-            if other == slot {
-                continue;
-            }
-            let level = core.get(other).level;
-            if urgency_of(core, other, now) < urgency {
-                above = above.max(level);
-            } else {
-                below = below.min(level);
-            }
-        }
-        ((above + below) / 2).clamp(1, n_levels - 1)
-    }
-
-    fn choose(&self, core: &Core, slot: Slot, now: u64, urgency: Urgency) -> Option<Choice> {
+    fn choose(
+        &self,
+        core: &Core,
+        slot: Slot,
+        own: Urgency,
+        beside: &mut Beside,
+        now: u64,
+    ) -> Option<Choice> {
         let live = core.get(slot);
+        if live.is_running() {
+            // One more, unless it is in the way.
+            let slow = beside.slow;
+            let stays = Self::lets_meet(core, slot, own, beside, &slow, now);
+            return stays.then_some(Choice {
+                slot,
+                n_blocks: 1,
+                lane: live.lane,
+                level: live.level,
+                copy: live.copy,
+            });
+        }
         let copy = if live.has_started() {
             live.copy
         } else {
             self.in_use[live.model].iter().position(|used| !used)? as u16
         };
-        if live.is_running() {
-            return Some(Choice {
-                slot,
-                n_blocks: 1,
-                lane: live.lane,
-                level: live.level,
-                copy,
-            });
-        }
         let lane = self.lanes.iter().position(|used| !used)? as u16;
-        let level = self.level(core, slot, urgency, now);
-        self.may_join(core, slot, urgency, level, now)
+        let level = level(core, own, beside);
+        self.may_join(core, slot, own, level, beside, now)
             .then_some(Choice {
                 slot,
                 n_blocks: 1,
@@ -149,74 +218,57 @@ impl Interleave {
     }
 }
 
-/// The priority that a request has by now: it grows with its response ratio.
-fn priority(core: &Core, slot: Slot, now: u64) -> u64 {
+fn running(core: &Core, slot: Slot, level: u8) -> Running {
     let live = core.get(slot);
-    let own = u64::from(live.request.priority);
-    match core.options.starvation_cap {
-        0 => own,
-        cap => {
-            let total = now - live.arrival + live.left;
-            own + (u128::from(total) * 1000 / u128::from(core.solo(slot)) / u128::from(cap)) as u64
+    Running {
+        model: live.model,
+        block: usize::from(live.done.min(live.n_blocks - 1)),
+        level,
+    }
+}
+
+/// The level between those that run and are more urgent, and those that are less. Level 0 is for
+/// those above the common priority.
+fn level(core: &Core, own: Urgency, beside: &Beside) -> u8 {
+    let n_levels = core.options.levels;
+    if n_levels == 1 || own.0.0 > 1 {
+        return 0;
+    }
+    let (mut above, mut below) = (0, n_levels);
+    for i in 0..beside.n {
+        let its = beside.set[i].level;
+        if beside.urgencies[i] < own {
+            above = above.max(its);
+        } else {
+            below = below.min(its);
         }
     }
+    above.midpoint(below).clamp(1, n_levels - 1)
 }
 
-/// When a request aims to be done.
-fn target(core: &Core, slot: Slot, now: u64) -> u64 {
+/// Whether a request that has been slowed down `before` times is predicted to meet its target when it
+/// is slowed down `after` times.
+fn meets(core: &Core, slot: Slot, before: f64, after: f64, now: u64) -> bool {
     let live = core.get(slot);
-    let earliest = now + live.left;
-    if let Some(deadline) = live.request.deadline_ns {
-        let deadline = live.arrival.saturating_add(deadline);
-        if earliest <= deadline {
-            return deadline;
-        }
-    }
-    let solo = core.solo(slot);
-    let at = |limit: u64| {
-        live.arrival
-            .saturating_add(solo.saturating_mul(limit) / 1000)
-    };
-    let mut limits = core.options.limits.iter().map(|&l| u64::from(l));
-    if let Some(limit) = limits.find(|&l| earliest <= at(l)) {
-        return at(limit);
-    }
-    let last = core
-        .options
-        .limits
-        .last()
-        .map_or(1000, |&l| u64::from(l.max(1000)));
-    let mut limit = last.saturating_mul(BEYOND);
-    while earliest > at(limit) && limit < u64::MAX / BEYOND {
-        limit *= BEYOND;
-    }
-    at(limit)
-}
-
-fn urgency_of(core: &Core, slot: Slot, now: u64) -> Urgency {
-    let live = core.get(slot);
-    (
-        Reverse(priority(core, slot, now)),
-        target(core, slot, now),
-        live.id.0,
-    )
-}
-
-/// Whether a request that is slowed down `after` times is predicted to meet its target, or would not
-/// either if it were slowed down `before` times.
-fn keeps_target(core: &Core, slot: Slot, before: f64, after: f64, now: u64) -> bool {
-    let live = core.get(slot);
-    let target = target(core, slot, now) as f64;
-    let end = |slow: f64| {
-        let block = &core.model(live).blocks[usize::from(live.done)];
-        let done = ((now - live.since) as f64 / before).min(block.ns as f64);
-        now as f64 + (live.left as f64 - done).max(0.0) * slow
-    };
-    end(after) <= target || end(before) > target
+    let block = &core.model(live).blocks[usize::from(live.done)];
+    let done = ((now - live.since) as f64 / before).min(block.ns as f64);
+    let left = (live.left as f64 - done).max(0.0);
+    now as f64 + left * after <= live.target as f64
 }
 
 impl Order for Interleave {
     fn arrived(&mut self, core: &mut Core, slot: Slot, _now: u64) {
+        self.is_stale = true;
+        let request = core.get(slot).request;
+        let promise = &mut self.promises[request.model.index()];
+        let deadline = request.deadline_ns.unwrap_or(u64::MAX);
+        if request.priority > promise.0 {
+            *promise = (request.priority, deadline);
+        } else if request.priority == promise.0 {
+            promise.1 = promise.1.min(deadline);
+        }
+        let target = target_at(core, slot, 0);
+        core.get_mut(slot).target = target;
         let live = core.get(slot);
         let queue = &mut self.waiting[live.model];
         let first = |&other: &Slot| core.get(other).request.priority >= live.request.priority;
@@ -224,34 +276,39 @@ impl Order for Interleave {
         queue.insert(at, slot);
     }
 
-    fn next(&mut self, core: &Core, now: u64) -> Option<Choice> {
-        // Who may start: those that have begun and are not far enough ahead, and the first of each
-        // model. The most urgent that can is chosen.
-        let mut after: Option<Urgency> = None;
-        let mut is_held = false;
-        loop {
-            let begun = self.active.iter().copied().filter(|&s| {
-                let live = core.get(s);
-                live.has_more() && live.n_starts <= core.options.ahead
-            });
-            let heads = self.waiting.iter().filter_map(|q| q.front().copied());
-            let mut best: Option<(Urgency, Slot)> = None;
-            for slot in begun.chain(heads) {
-                let urgency = urgency_of(core, slot, now);
-                if after.is_none_or(|a| urgency > a) && best.is_none_or(|(b, _)| urgency < b) {
-                    best = Some((urgency, slot));
-                }
-            }
-            let (urgency, slot) = best?;
-            // Who runs does not go further ahead while somebody more urgent waits for its lane.
-            if !(is_held && core.get(slot).is_running())
-                && let Some(choice) = self.choose(core, slot, now, urgency)
-            {
-                return Some(choice);
-            }
-            is_held |= !core.get(slot).is_running();
-            after = Some(urgency);
+    fn next(&mut self, core: &mut Core, now: u64) -> Option<Choice> {
+        if std::mem::take(&mut self.is_stale) {
+            let copies = usize::from(core.options.copies);
+            let waiting = self.waiting.iter().flat_map(|q| q.iter().take(copies));
+            let slots = self.active.iter().chain(waiting).copied();
+            self.targets.find(core, slots, now);
         }
+        let core = &*core;
+        // Those that have begun and are not far enough ahead, and the first of each model.
+        let begun = self.active.iter().copied().filter(|&s| {
+            let live = core.get(s);
+            live.has_more() && live.n_starts <= core.options.ahead
+        });
+        let heads = self.waiting.iter().filter_map(|q| q.front().copied());
+        self.candidates.clear();
+        self.candidates
+            .extend(begun.chain(heads).map(|s| (urgency(core, s, now), s)));
+        self.candidates.sort_unstable();
+        let mut beside = self.beside(core, now);
+        let mut is_held = false;
+        for &(own, slot) in &self.candidates {
+            let is_running = core.get(slot).is_running();
+            // Who runs does not go further ahead while somebody more urgent waits for its lane.
+            if is_held && is_running {
+                continue;
+            }
+            let choice = self.choose(core, slot, own, &mut beside, now);
+            if choice.is_some() {
+                return choice;
+            }
+            is_held |= !is_running;
+        }
+        None
     }
 
     fn started(&mut self, core: &mut Core, choice: Choice) {
@@ -265,6 +322,7 @@ impl Order for Interleave {
     }
 
     fn finished(&mut self, core: &mut Core, slot: Slot) {
+        self.is_stale = true;
         let live = core.get(slot);
         if !live.is_running() {
             self.lanes[usize::from(live.lane)] = false;
@@ -272,6 +330,7 @@ impl Order for Interleave {
     }
 
     fn gone(&mut self, core: &Core, slot: Slot) {
+        self.is_stale = true;
         let live = core.get(slot);
         if !live.has_started() {
             self.waiting[live.model].retain(|&s| s != slot);
@@ -280,35 +339,25 @@ impl Order for Interleave {
         self.active.retain(|&s| s != slot);
         self.in_use[live.model][usize::from(live.copy)] = false;
         // The lane of one that was cancelled between blocks may be another's by now.
-        if self.is_free(core, live.lane) {
+        if !self.running(core).any(|s| core.get(s).lane == live.lane) {
             self.lanes[usize::from(live.lane)] = false;
         }
     }
 
-    /// What is more urgent goes first, and all that runs shares the device.
+    /// What goes before it runs first, as much at once as models have requests.
     fn predicted_end(&self, core: &Core, request: Request, now: u64) -> u64 {
         let model = request.model.index();
         let own = core.profile.models()[model].in_blocks_ns();
         let deadline = now.saturating_add(request.deadline_ns.unwrap_or(u64::MAX));
-        let waiting = self.waiting.iter().flatten();
-        let before: u64 = waiting
-            .chain(&self.active)
-            .filter(|&&s| {
-                let theirs = u64::from(request.priority);
-                let its = priority(core, s, now);
-                its > theirs || its == theirs && target(core, s, now) <= deadline
-            })
-            .map(|&s| core.get(s).left)
-            .sum();
+        let all = self.waiting.iter().flatten().chain(&self.active);
+        let first = all.filter(|&&s| {
+            let (its, theirs) = (rank(core, s, now), 2 * u64::from(request.priority));
+            its > theirs || its == theirs && core.get(s).target <= deadline
+        });
+        let before: u64 = first.map(|&s| core.get(s).left).sum();
         let beside = core.beside_all(model);
         let at_once = core.n_live.iter().filter(|&&n| n > 0).count().max(1) as f64;
-        now + (before as f64 * beside / at_once + own as f64 * beside.min(2.0)) as u64
-    }
-}
-
-impl Interleave {
-    /// Whether nobody runs in a lane.
-    fn is_free(&self, core: &Core, lane: u16) -> bool {
-        !self.running(core).any(|s| core.get(s).lane == lane)
+        let waits = before as f64 * beside / at_once;
+        now.saturating_add((waits + own as f64 * beside.min(2.0)) as u64)
     }
 }

@@ -37,6 +37,7 @@ mod recorder;
 mod request;
 mod scheduler;
 mod simulation;
+mod targets;
 mod token;
 
 pub use core::Slot;

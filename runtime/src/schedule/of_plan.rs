@@ -5,7 +5,8 @@ use plans::{BlockIndex, Demand, ModelIndex, Plan, co_run};
 
 impl Profile {
     /// What a plan says of its models: the times of their blocks, measured or predicted, what they
-    /// need, and which were measured together. A model alone and whole takes the sum of its blocks.
+    /// need, and which were measured together. A model alone and whole takes the sum of its blocks
+    /// without what cuts cost.
     ///
     /// Blocks of one model are never measured together. Where others were measured beside a block,
     /// two of its model at once are taken to slow one another down as those do on average.
@@ -31,7 +32,7 @@ impl Profile {
                 .collect();
             ModelProfile {
                 name: plan.models[m].name.clone(),
-                solo_ns: blocks.iter().map(|b| b.ns).sum(),
+                solo_ns: solo_ns(plan, m),
                 blocks,
             }
         });
@@ -63,6 +64,13 @@ impl Profile {
         }
         Ok(profile)
     }
+}
+
+/// The time of a model whole: that of its blocks without what cutting it costs.
+fn solo_ns(plan: &Plan, model: usize) -> u64 {
+    let blocks = blocks_of(plan, model).map(|b| &plan.blocks[b.index()]);
+    let uncut = blocks.map(|b| b.ns().saturating_sub(b.cut_ns));
+    uncut.sum::<u64>().max(1)
 }
 
 /// The blocks of a model, in order.

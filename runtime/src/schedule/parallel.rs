@@ -30,7 +30,7 @@ impl Order for Parallel {
         self.queues[core.get(slot).model].push_back(slot);
     }
 
-    fn next(&mut self, core: &Core, _now: u64) -> Option<Choice> {
+    fn next(&mut self, core: &mut Core, _now: u64) -> Option<Choice> {
         let idle = |model: usize| !self.is_running[model];
         let heads = self.queues.iter().enumerate();
         let mut heads = heads.filter_map(|(m, q)| q.front().filter(|_| idle(m)).map(|&s| (m, s)));

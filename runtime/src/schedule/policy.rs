@@ -106,8 +106,8 @@ pub struct Options {
     /// Limits on the response ratio that requests without a deadline are to meet, in 1/1000 of the
     /// time alone, ascending: [`Policy::Interleave`] aims at the first that a request can still meet.
     pub limits: Vec<u32>,
-    /// The response ratio, in 1/1000, at which a request goes before all of its priority and those
-    /// one above: [`Policy::Interleave`]. 0: at none.
+    /// The response ratio, in 1/1000, from which on a request goes before all others of its priority
+    /// but those that came earlier and have grown as far: [`Policy::Interleave`]. 0: none does.
     pub starvation_cap: u32,
     /// Refuse requests that are predicted to miss their deadline.
     pub admission: bool,
@@ -124,8 +124,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             queue: 1024,
-            lanes: 6,
-            copies: 2,
+            lanes: 8,
+            copies: 3,
             ahead: 1,
             levels: 6,
             limits: vec![2000, 4000, 8000],

@@ -15,7 +15,7 @@ pub(super) trait Order: Send {
 
     /// What to start next; nothing of it is noted yet. A request that is chosen and not started is
     /// offered to [`Order::gone`].
-    fn next(&mut self, core: &Core, now: u64) -> Option<Choice>;
+    fn next(&mut self, core: &mut Core, now: u64) -> Option<Choice>;
 
     /// What was chosen has been started.
     fn started(&mut self, core: &mut Core, choice: Choice);
@@ -230,7 +230,7 @@ impl Scheduler {
     /// What to do next; to be asked until there is nothing.
     pub fn next(&mut self, now: u64) -> Option<Decision> {
         let now = self.at(now);
-        let choice = self.order.next(&self.core, now)?;
+        let choice = self.order.next(&mut self.core, now)?;
         let slot = choice.slot;
         let live = self.core.get(slot);
         let id = live.id;

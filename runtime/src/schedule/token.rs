@@ -146,7 +146,7 @@ macro_rules! token_policy {
 
             fn next(
                 &mut self,
-                core: &$crate::schedule::core::Core,
+                core: &mut $crate::schedule::core::Core,
                 _now: u64,
             ) -> Option<$crate::schedule::core::Choice> {
                 self.0.next(core)

@@ -45,6 +45,8 @@ impl Profile {
             let own = plan.blocks.iter_mut().filter(|b| b.model == model);
             for (block, mut times) in own.zip(times) {
                 block.measured_ns = Some(median(&mut times).max(1));
+                // Whole runs are what was measured.
+                block.cut_ns = 0;
             }
         }
         let mut profile = Profile::of_plan(&plan).map_err(StartError::Profile)?;

@@ -16,8 +16,10 @@ use clap::builder::RangedI64ValueParser;
 use passes::lower::{DEFAULT_LANES, MAX_LANES};
 use passes::manager::Observer;
 use passes::{Pass, Phase};
-use plans::Device;
+use plans::blocks::figures;
+use plans::json::FiguresJson;
 use plans::stats::stats;
+use plans::{Device, ModelIndex};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,10 +65,6 @@ pub(super) struct Compile {
     /// The models never run at once: one arena serves them in turn.
     #[arg(long)]
     one_at_a_time: bool,
-    #[command(flatten)]
-    blocks: BlockArgs,
-    #[command(flatten)]
-    deploy: DeployArgs,
     /// Take the times of blocks from this database, which `dlirc profile` writes, where it has them.
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
@@ -95,6 +93,11 @@ pub(super) struct Compile {
     /// Print the summary as one JSON object instead of text.
     #[arg(long)]
     json: bool,
+    // Headings of theirs would go on after them.
+    #[command(flatten)]
+    blocks: BlockArgs,
+    #[command(flatten)]
+    deploy: DeployArgs,
 }
 
 /// The classes of kernels.
@@ -431,10 +434,12 @@ fn summary_json(compiled: &Compiled, write: Duration) -> serde_json::Value {
         .models
         .iter()
         .zip(&plan.models)
-        .map(|(m, model)| {
+        .zip((0..).map(ModelIndex))
+        .map(|((m, model), index)| {
             json!({
                 "name": m.name, "nodes": m.n_nodes, "optimised_nodes": m.n_optimised,
                 "regions": m.n_regions, "steps": model.n_steps,
+                "blocks": FiguresJson::from(figures(plan, index)),
             })
         })
         .collect();

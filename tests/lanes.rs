@@ -122,3 +122,42 @@ fn every_order_that_lanes_allow_gives_the_same() {
         }
     }
 }
+
+/// Modules of four branches each, which write slices of one concatenation that lie in turns, one after
+/// the other.
+fn modules(n: usize) -> Program {
+    let mut text = "weight reduce: f32[8, 32, 1, 1] = random 1
+weight small: f32[8, 8, 3, 3] = random 2
+weight large: f32[8, 8, 5, 5] = random 3
+model modules {
+  input %x0: f32[1, 32, 14, 14]
+"
+    .to_string();
+    for i in 0..n {
+        text += &format!(
+            "  %r{i} = Conv(%x{i}, reduce)
+  %a{i} = MaxPool(%r{i}) {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}}
+  %b{i} = AveragePool(%r{i}) {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}}
+  %c{i} = Conv(%r{i}, small) {{pads = [1, 1, 1, 1]}}
+  %d{i} = Conv(%r{i}, large) {{pads = [2, 2, 2, 2]}}
+  %x{} = Concat(%a{i}, %b{i}, %c{i}, %d{i}) {{axis = 1}}
+",
+            i + 1
+        );
+    }
+    text += &format!("  output \"y\" = %x{n}\n}}\n");
+    let mut program = ir::text::parse(&text).unwrap_or_else(|e| panic!("{e}"));
+    crate::plan::optimise(&mut program).unwrap();
+    program
+}
+
+/// As deep as that, what earlier modules did with the same memory is more than validation keeps.
+#[test]
+fn deep_models_with_branches_are_valid() {
+    let program = modules(60);
+    let lanes = per_lane(&plan(&program, DEFAULT_LANES));
+    println!("steps of each lane {lanes:?}");
+    assert!(lanes.len() > 2, "{lanes:?}");
+    let random = &mut numbers(7);
+    crate::plan::loaded_in_any_order(&program, &[], random).unwrap_or_else(|e| panic!("{e}"));
+}

@@ -85,8 +85,9 @@ struct Touch {
     placed: Runs,
 }
 
-/// Beyond this many accesses to a piece, those of a lane are taken as one to the whole piece: a plan
-/// whose unordered lanes touch more slices that lie in turns is refused, though it may be right.
+/// Beyond this many accesses to a piece, those of a lane that some step need not come after are taken
+/// as one to the whole piece: a plan whose unordered lanes touch more slices that lie in turns is
+/// refused, though it may be right.
 const MAX_ACCESSES: usize = 2 * MAX_LANES;
 
 impl Touch {
@@ -468,11 +469,16 @@ fn fill_gaps(pieces: &mut BTreeMap<u64, Piece>, range: &Range<u64>) {
 }
 
 impl Piece {
-    /// Notes an access. When there are many, the last read and the last write of each lane stay, as
-    /// accesses to the whole piece.
+    /// Notes an access. When there are many, those go that all later steps come after anyway; of too
+    /// many others the last read and the last write of each lane stay, as accesses to the whole piece.
     fn add(&mut self, access: Access, order: &Order) {
+        let now = access.step;
         self.accesses.push(access);
         if self.accesses.len() <= MAX_ACCESSES {
+            return;
+        }
+        self.accesses.retain(|a| order.may_meet(a.step, now));
+        if self.accesses.len() <= MAX_ACCESSES / 2 {
             return;
         }
         let mut last: BTreeMap<(bool, usize), StepIndex> = BTreeMap::new();

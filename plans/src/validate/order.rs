@@ -19,6 +19,9 @@ pub(super) struct Order {
     n_lanes: usize,
     /// `n_lanes` entries a step: one more than the position of the last finished step, or 0.
     finished: Vec<u32>,
+    /// For each lane, and each position in the model: the last step that need not come after the step
+    /// of that lane there.
+    latest: Vec<Vec<u32>>,
 }
 
 impl Order {
@@ -42,9 +45,11 @@ impl Order {
             lanes,
             n_lanes,
             finished: vec![],
+            latest: vec![],
         };
         if n_lanes > 1 {
             order.clocks(plan, range);
+            order.latest = (0..n_lanes).map(|lane| order.latest_of(lane)).collect();
         }
         Some(order)
     }
@@ -65,6 +70,31 @@ impl Order {
                 own[lane] = own[lane].max(earlier as u32 + 1);
             }
             last[self.lanes[i]] = Some(i);
+        }
+    }
+
+    fn latest_of(&self, lane: usize) -> Vec<u32> {
+        let n = self.lanes.len();
+        let mut latest = vec![0; n];
+        for step in 0..n {
+            // It need not come after steps from here on.
+            let from = self.finished[step * self.n_lanes + lane] as usize;
+            if let Some(latest) = latest.get_mut(from) {
+                *latest = step as u32;
+            }
+        }
+        for i in 1..n {
+            latest[i] = latest[i].max(latest[i - 1]);
+        }
+        latest
+    }
+
+    /// Whether `now` or a later step of the list need not come after `earlier`.
+    pub(super) fn may_meet(&self, earlier: StepIndex, now: StepIndex) -> bool {
+        let at = earlier.index() - self.first;
+        match self.latest.get(self.lanes[at]) {
+            Some(latest) => latest[at] as usize >= now.index() - self.first,
+            None => false,
         }
     }
 

@@ -1,23 +1,24 @@
 //! Running models on a device.
 
 mod blocks;
+mod places;
 
-use super::bound::{Bound, failed_to_allocate};
+use super::bound::failed_to_allocate;
 use super::context::{Context, Current, Event, Stream};
 use super::driver::DriverError;
-use super::graph::{Graph, Location, Material};
+use super::graph::Graph;
 use super::memory::{DeviceMemory, PinnedMemory};
-use super::schedule::{Cut, Part, Schedule, copied_bytes, schedule};
+use super::schedule::{Cut, Part, Schedule, schedule};
 use super::{DevicePtr, is_on_device};
 use crate::cpu::exec::Fault;
 use crate::engine::Engine;
 use crate::error::{BindError, During, RunError, StepRef};
 use crate::timeline::{Span, Work};
 use blocks::Blocks;
-use cudarc::driver::sys;
+use places::Steps;
 use plans::{
-    ArenaKind, BUFFER_ALIGN, BufferIndex, Device, FAULT_POSITION, ModelIndex, Place, Port,
-    StepIndex, ValidPlan,
+    ArenaKind, BUFFER_ALIGN, BufferIndex, Device, FAULT_POSITION, ModelIndex, Port, StepIndex,
+    ValidPlan,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -723,121 +724,5 @@ impl Run<'_> {
             step: StepRef::new(self.plan, StepIndex(i as u32)),
             fault,
         })
-    }
-}
-
-impl Places {
-    /// Gives those of these buffers that lie on the device places in the staging memory, from `end`
-    /// on.
-    fn staged(
-        &self,
-        plan: &ValidPlan,
-        buffers: impl Iterator<Item = BufferIndex>,
-        end: &mut usize,
-    ) -> Vec<Staged> {
-        let mut staged = vec![];
-        for buffer in buffers {
-            let Some(address) = self.buffer(plan, buffer) else {
-                continue;
-            };
-            // A valid plan's ports are as large as their buffers.
-            let bytes = plan.buffers[buffer.index()].bytes as usize;
-            let start = end.next_multiple_of(BUFFER_ALIGN as usize);
-            *end = start + bytes;
-            staged.push(Staged {
-                buffer,
-                address,
-                staging: start..start + bytes,
-            });
-        }
-        staged
-    }
-
-    fn staging(&self, model: ModelIndex, buffer: BufferIndex) -> Option<Range<usize>> {
-        let inputs = &self.inputs[model.index()];
-        let mut all = inputs.iter().chain(&self.outputs[model.index()]);
-        all.find(|s| s.buffer == buffer).map(|s| s.staging.clone())
-    }
-
-    /// Where a buffer starts on the device.
-    fn buffer(&self, plan: &ValidPlan, buffer: BufferIndex) -> Option<u64> {
-        let buffer = &plan.buffers[buffer.index()];
-        Some(self.arenas[buffer.arena.index()]? + buffer.offset)
-    }
-}
-
-/// What the graphs of a model are made from.
-struct Steps<'a> {
-    engine: &'a Engine,
-    bound: &'a Bound,
-    places: &'a Places,
-    events: &'a [Option<(Event, Event)>],
-    first_step: StepIndex,
-}
-
-impl Steps<'_> {
-    fn location(&self, place: Place, offset: u64) -> Location {
-        let plan = self.engine.plan();
-        match place {
-            Place::Weight(w) => Location::Device(self.bound.weight(w) + offset),
-            Place::Buffer(b) => match self.places.buffer(plan, b) {
-                Some(address) => Location::Device(address + offset),
-                None => {
-                    let buffer = &plan.buffers[b.index()];
-                    let start = self.places.host_arenas[buffer.arena.index()];
-                    Location::Host(start.wrapping_add((buffer.offset + offset) as usize))
-                }
-            },
-        }
-    }
-}
-
-impl Material for Steps<'_> {
-    fn kernel(&self, step: StepIndex, launch: usize) -> Result<sys::CUkernel, BindError> {
-        let plan = self.engine.plan();
-        let code = plan.steps[step.index()].code.as_ref();
-        let code = code.expect("steps that launch have code").code;
-        let loaded = self.engine.loaded();
-        self.bound.images.kernel(loaded, code, launch)
-    }
-
-    fn params(&self, step: StepIndex) -> Vec<u64> {
-        let plan = self.engine.plan();
-        let (step, fault) = (&plan.steps[step.index()], self.places.faults[step.index()]);
-        let address = |location| match location {
-            Location::Device(address) => address,
-            // A valid plan's steps have arguments in the memory of their device.
-            Location::Host(_) => 0,
-        };
-        let buffer =
-            |b: Option<BufferIndex>| b.map(|b| address(self.location(Place::Buffer(b), 0)));
-        let args = step.args.iter();
-        let mut params: Vec<u64> = args
-            .map(|arg| address(self.location(arg.place, arg.offset)))
-            .collect();
-        if let Some(step_code) = &step.code {
-            let code = &plan.codes[step_code.code.index()];
-            if code.workspace > 0 {
-                params.push(buffer(step_code.workspace).unwrap_or(0));
-            }
-            if code.counters > 0 {
-                params.push(buffer(step_code.counters).unwrap_or(0));
-            }
-        }
-        params.extend(fault.map(|n| self.places.faults_at + 4 * u64::from(n)));
-        params
-    }
-
-    fn copy(&self, step: StepIndex) -> (Location, Location, u64) {
-        let plan = self.engine.plan();
-        let step = &plan.steps[step.index()];
-        let at = |n: usize| self.location(step.args[n].place, step.args[n].offset);
-        (at(0), at(1), copied_bytes(plan, step))
-    }
-
-    fn events(&self, step: StepIndex) -> Option<(&Event, &Event)> {
-        let at = step.index() - self.first_step.index();
-        let events = self.events.get(at)?.as_ref()?;
-        Some((&events.0, &events.1))
     }
 }

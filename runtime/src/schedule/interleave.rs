@@ -29,6 +29,9 @@ const CALM: u32 = 5;
 /// has to run.
 const LAST_MOMENT: f64 = 2.0;
 
+/// How much slower those of a higher priority are taken to be than predicted.
+const WARY: f64 = 1.25;
+
 pub(super) struct Interleave {
     /// Of each model, who has not started: by priority, then by arrival.
     waiting: Vec<VecDeque<Slot>>,
@@ -126,7 +129,8 @@ impl Interleave {
         (0..beside.n).all(|i| {
             let its = beside.urgencies[i];
             let minds = its < own && (!is_free || is_higher(its, own));
-            !minds || meets(core, beside.slots[i], beside.slow[i], slow[i], now)
+            let wary = if is_higher(its, own) { WARY } else { 1.0 };
+            !minds || meets(core, beside.slots[i], beside.slow[i], wary * slow[i], now)
         })
     }
 

@@ -5,7 +5,9 @@ use crate::samples;
 use crate::validation::refused;
 use plans::co_run::{ALONE, Table, may_overlap, measured_together, slowdown};
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
-use plans::{BlockIndex, Bound, Deploy, Device, ModelIndex, Placed, Plan, Round};
+use plans::{
+    BlockIndex, Bound, Deploy, Device, ModelIndex, Placed, Plan, Round, StepIndex, picture,
+};
 
 fn deploy(plan: &mut Plan) -> &mut Deploy {
     plan.deploy.as_mut().unwrap()
@@ -195,4 +197,19 @@ fn times_of_blocks_and_periods() {
 fn forms() {
     let sample = valid(samples::deployed());
     golden("deployed.txt", &plans::text::text(&sample));
+}
+
+#[test]
+fn pages_show_rounds_and_when_their_steps_ran() {
+    let plan = valid(samples::deployed());
+    let time = |step, start_ns, duration_ns| picture::StepTime {
+        step: StepIndex(step),
+        start_ns,
+        duration_ns,
+    };
+    let trace = [time(0, 5000, 1200), time(1, 6200, 900), time(3, 5100, 2600)];
+    let page = picture::html_with_trace(&plan, &trace);
+    assert!(page.contains(r#""measured":[[0,5000,1200],[1,6200,900],[3,5100,2600]]"#));
+    assert!(picture::html(&plan).contains(r#""measured":[]"#));
+    assert!(page.contains(r#""makespan_ns":7700"#));
 }

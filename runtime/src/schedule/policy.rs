@@ -129,7 +129,7 @@ impl Default for Options {
             ahead: 1,
             levels: 6,
             limits: vec![2000, 4000, 8000],
-            starvation_cap: 16_000,
+            starvation_cap: 12_000,
             admission: false,
             drop_late: false,
         }

@@ -419,8 +419,10 @@ fn interleave_is_ahead_of_parallel() {
             }
             assert!(ratio(&ours, 99) < ratio(&theirs, 99), "{load} {residual}");
             let (ours, theirs) = (over(&ours, 2.0), over(&theirs, 2.0));
+            // Clearly fewer where the device keeps up with what comes.
+            let most = if load < 1.0 { 9 } else { 10 };
             assert!(
-                ours * 10 < theirs * 9,
+                ours * 10 < theirs * most,
                 "{load} {residual}: {ours} and {theirs}"
             );
         }

@@ -23,11 +23,11 @@ use std::collections::VecDeque;
 const LEAST_GAIN: f64 = 0.02;
 
 /// With more requests than this, none is held back for the sake of others' targets.
-const CALM: u32 = 4;
+const CALM: u32 = 5;
 
 /// A request is held back no more when less time is left to its target than so many times what it
 /// has to run.
-const LAST_MOMENT: f64 = 2.5;
+const LAST_MOMENT: f64 = 2.0;
 
 /// How much slower those of a higher priority are taken to be than predicted.
 const WARY: f64 = 1.25;

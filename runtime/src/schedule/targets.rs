@@ -12,7 +12,7 @@ const MAX_BEYOND: usize = 8;
 
 /// A request beyond its first target is pressed when less time is left to the next one than so many
 /// times what it has to run.
-pub(super) const PRESSED: f64 = 3.0;
+pub(super) const PRESSED: f64 = 2.5;
 
 /// Who goes first is less: by rank, then who is pressed to meet a target that is not its first,
 /// then who can meet its first, the one with least to run first, then the others by target; then by

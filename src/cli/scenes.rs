@@ -434,6 +434,9 @@ struct Against {
     error: f64,
 }
 
+/// What [`Against::requests`] says of all.
+const TOTAL: &str = "total";
+
 /// Those of `played` that were measured and simulated, in total and by model.
 fn against_simulation(played: &[Played]) -> Vec<Against> {
     let mut all = vec![];
@@ -464,7 +467,7 @@ fn against_simulation(played: &[Played]) -> Vec<Against> {
                 all.push(Against {
                     policy: measured.scene.policy.clone(),
                     load: measured.scene.load,
-                    requests: model.unwrap_or("total").into(),
+                    requests: model.unwrap_or(TOTAL).into(),
                     measured_p99,
                     simulated_p99,
                     error: simulated_p99 / measured_p99 - 1.0,
@@ -479,20 +482,33 @@ fn beside_simulation(all: &[Against]) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let row = |a: &Against| {
-        let load = a.load.map_or_else(String::new, |l| format!(" at {l}"));
+    let percent = |v: f64| format!("{:+.1} %", 100.0 * v);
+    // Each total comes before its models.
+    let scenes = all.chunk_by(|_, next| next.requests != TOTAL);
+    let row = |scene: &[Against]| {
+        let (total, models) = (&scene[0], &scene[1..]);
+        let load = total.load.map_or_else(String::new, |l| format!(" at {l}"));
+        let farthest = models
+            .iter()
+            .max_by(|a, b| a.error.abs().total_cmp(&b.error.abs()));
         vec![
-            format!("{}{load}: {}", a.policy, a.requests),
-            format!("{:.3}", a.simulated_p99),
-            format!("{:.3}", a.measured_p99),
-            format!("{:+.1} %", 100.0 * a.error),
+            format!("{}{load}", total.policy),
+            format!("{:.3}", total.simulated_p99),
+            format!("{:.3}", total.measured_p99),
+            percent(total.error),
+            farthest.map_or_else(String::new, |m| {
+                format!("{} {}", m.requests, percent(m.error))
+            }),
         ]
     };
-    let header = ["p99 of ratios", "simulated", "measured", "off by"];
-    format!(
-        "\n{}",
-        table(&header, &all.iter().map(row).collect::<Vec<_>>())
-    )
+    let header = [
+        "p99 of ratios",
+        "simulated",
+        "measured",
+        "off by",
+        "a model at most",
+    ];
+    format!("\n{}", table(&header, &scenes.map(row).collect::<Vec<_>>()))
 }
 
 /// Says which promises did not hold, and which outputs were wrong; the answer is no if any was.

@@ -3,7 +3,7 @@
 use crate::inputs;
 use crate::load::play::{Outputs, Player};
 use crate::load::scene::Kind;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, draw};
 use ir::Tensor;
 use plans::ModelIndex;
 use runtime::cuda::Io;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Requests may be sent so much later than asked, as a share of the mean time alone, before that is said.
+const MAX_LATE: f64 = 0.1;
 /// Inputs of a model that requests for it take in turns.
 const SAMPLES: u64 = 20;
 /// Requests for each memory of a model before those that count.
@@ -153,6 +155,31 @@ impl Measured {
         match handler.error {
             Some(error) => Err(error),
             None => Ok(handler.found),
+        }
+    }
+
+    /// Says so if requests were sent so late that the scene is another one than was asked for.
+    fn warn_if_late(&self, requests: &[Arrival], ended: &[Record], began: u64) {
+        let late = |(asked, sent): (&Arrival, &Record)| {
+            sent.arrival_ns.saturating_sub(began + asked.at_ns) as f64
+        };
+        let alone = |asked: &Arrival| self.profile.alone_ns(asked.request.model.index()) as f64;
+        let n = requests.len().max(1) as f64;
+        let late = requests.iter().zip(ended).map(late).sum::<f64>() / n;
+        let alone = requests.iter().map(alone).sum::<f64>() / n;
+        if late > MAX_LATE * alone {
+            draw(
+                &Diagnostic::warning(
+                    "late-sender",
+                    "requests were sent later than they should be",
+                )
+                .note(format!(
+                    "by {:.3} ms in the mean, where the models take {:.3} ms alone",
+                    late / 1e6,
+                    alone / 1e6
+                ))
+                .help("leave a processor to the sender: give the models fewer --threads"),
+            );
         }
     }
 
@@ -378,6 +405,7 @@ impl Player for Measured {
         let ended = handler.records.records().iter().chain(&refused);
         let mut ended: Vec<Record> = ended.filter(|r| r.id.0 >= n_before).cloned().collect();
         ended.sort_by_key(|r| r.id);
+        self.warn_if_late(requests, &ended, began);
         for one in &mut ended {
             one.id.0 -= n_before;
             one.solo_ns = self.profile.alone_ns(one.request.model.index());

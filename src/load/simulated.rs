@@ -37,10 +37,13 @@ impl Player for Simulated {
         record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let mut simulation = Simulation::new(&self.profile, policy, options)?;
-        let (mut failed, mut n) = (None, 0);
+        let (mut failed, mut n) = (None, 0u64);
         simulation.run(requests.iter().copied(), &mut |ended| {
             n += 1;
-            progress(n);
+            // There may be millions, and it is only shown.
+            if n % 64 == 0 {
+                progress(n);
+            }
             if failed.is_none() {
                 failed = record(ended).err();
             }

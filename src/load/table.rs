@@ -64,7 +64,10 @@ pub fn text(played: &[Played], limits: &[f64]) -> String {
         text += &heading(scene);
         text += &policies(&group, limits);
         text += "\n";
-        text += &models(&group);
+        // What was simulated too stands beside it in a table of its own.
+        let measured = |p: &&&Played| p.scene.kind == Kind::Measured;
+        let own: Vec<&Played> = group.iter().filter(measured).copied().collect();
+        text += &models(if own.is_empty() { &group } else { &own });
         text += &bounds(&group);
         text += &outputs(&group);
     }

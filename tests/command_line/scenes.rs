@@ -316,3 +316,99 @@ fn what_is_asked_wrongly_is_named() {
         );
     }
 }
+
+#[test]
+fn requests_are_run_in_real_time() {
+    let place = two();
+    let line = "load both.dlplan --policy fifo,interleave --rate a=600 --rate b=300 --requests 120 --seed 4 \
+                --check 30 --solo-runs 5 --threads 1 --against-simulation --out kept --json";
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let report = json(&place.done(&line).out);
+    let played = report["scenes"].as_array().unwrap();
+    let kinds: Vec<&str> = played
+        .iter()
+        .map(|p| p["scene"]["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["measured", "simulated", "measured", "simulated"]);
+    for measured in played.iter().step_by(2) {
+        let total = &measured["statistics"]["total"];
+        assert_eq!(
+            (&total["requests"], &total["finished"]),
+            (&120.into(), &120.into())
+        );
+        assert_eq!(measured["outputs"]["checked"], 30);
+        assert_eq!(measured["outputs"]["wrong"].as_array().unwrap().len(), 0);
+        // 120 at 900 a second.
+        let seconds = measured["statistics"]["span_ns"].as_f64().unwrap() / 1e9;
+        assert!((0.08..10.0).contains(&seconds), "{seconds}");
+        assert!(total["ratio"]["p99"].as_f64().unwrap() >= 1.0);
+    }
+    let against = report["against_simulation"].as_array().unwrap();
+    assert_eq!(against.len(), 6);
+    assert_eq!(
+        (&against[0]["policy"], &against[0]["requests"]),
+        (&"fifo".into(), &"total".into())
+    );
+    assert!(
+        against
+            .iter()
+            .all(|a| a["measured_p99"].as_f64().unwrap() >= 1.0)
+    );
+    // Requests came when they should have, and ran from their arrival to their end.
+    let kept = scenes(&place, "kept");
+    assert_eq!(kept.len(), 4);
+    for scene in kept {
+        let lines = String::from_utf8(place.read(&format!("kept/{scene}/requests.jsonl"))).unwrap();
+        assert_eq!(lines.lines().count(), 120);
+        for line in lines.lines().map(json) {
+            let of = |key: &str| line[key].as_u64().unwrap();
+            assert!(
+                of("arrival_ns") <= of("start_ns") && of("start_ns") <= of("finish_ns"),
+                "{line}"
+            );
+            let blocks = line["blocks"].as_array().unwrap();
+            assert!(!blocks.is_empty());
+            assert!(
+                blocks
+                    .iter()
+                    .all(|b| b["end_ns"].as_u64().unwrap() <= of("finish_ns")),
+                "{line}"
+            );
+        }
+    }
+    // All of it is kept, what models take alone included, so nothing is run.
+    let again = json(&place.done(&line).out);
+    assert_eq!(again["against_simulation"], report["against_simulation"]);
+    assert_eq!(
+        again["scenes"][0]["statistics"],
+        report["scenes"][0]["statistics"]
+    );
+    assert_eq!(again["scenes"][0]["outputs"], Value::Null);
+}
+
+#[test]
+fn recorded_requests_are_run_as_they_came() {
+    let place = two();
+    let lines: Vec<String> = (0..40)
+        .map(|i| {
+            let model = if i % 4 == 0 { "b" } else { "a" };
+            format!(
+                "{{\"model\": \"{model}\", \"arrival_ns\": {}}}\n",
+                i * 2_000_000
+            )
+        })
+        .collect();
+    place.write("came.jsonl", lines.concat());
+    let ran = place.done("load both.dlplan --policy parallel --arrivals came.jsonl --out kept --check 0 --times plan");
+    assert!(ran.out.starts_with("40 recorded requests"), "{}", ran.out);
+    assert!(!ran.out.contains("outputs of"), "{}", ran.out);
+    for (i, line) in requests(&place, "kept").iter().enumerate() {
+        assert_eq!(line["request"], i);
+        assert_eq!(line["model"], if i % 4 == 0 { "b" } else { "a" });
+        // Not before their time; how long after depends on what else the machine does.
+        assert!(
+            line["arrival_ns"].as_u64().unwrap() >= i as u64 * 2_000_000,
+            "{line}"
+        );
+    }
+}

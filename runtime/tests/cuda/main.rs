@@ -9,6 +9,7 @@ mod allocations;
 mod child;
 mod device;
 mod plans;
+mod rounds;
 mod serving;
 mod several;
 mod stub;

@@ -365,7 +365,7 @@ fn what_runs_on_devices_runs_on_the_stub() {
 
 /// The notes of a plan that is bound and run twice: what concerns code, which is loaded while the
 /// weights are uploaded, and the rest.
-fn notes(test: &str) -> Option<(String, String)> {
+pub(crate) fn notes(test: &str) -> Option<(String, String)> {
     let drivers = drivers()?;
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");

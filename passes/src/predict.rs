@@ -304,3 +304,179 @@ fn grid(plan: &Plan, code: &Code, launch: &Launch, arch: u32) -> Grid {
         resident: held.map_or(0, |o| o.blocks),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lower::{LowerOptions, Lowered, lower};
+    use crate::{PassCx, manager};
+    use costs::{Roofline, Times};
+    use std::time::Duration;
+
+    /// The plan of a program for a GPU, without images.
+    fn plan(text: &str) -> Plan {
+        let mut program = ir::text::parse(text).unwrap();
+        let mut cx = PassCx::new(crate::Options::default());
+        for &(phase, _) in crate::PIPELINE {
+            manager::run(phase, &mut program, &mut cx).unwrap();
+        }
+        let options = LowerOptions {
+            gpu: Some(kernels::cuda::Target::of_arch(90).unwrap()),
+            hashes: vec![[0; 32]; program.graphs.iter().count()],
+            ..LowerOptions::default()
+        };
+        let Lowered { plan, .. } = lower(&program, &options).unwrap();
+        plan
+    }
+
+    const TEXT: &str = "\
+weight table: f32[5000, 64] = random 1
+weight w: f32[64, 256] = random 2
+weight k: f32[8, 4, 3, 3] = random 3
+weight p: f32[4, 8, 1, 1] = random 4
+model a {
+  input %positions: i64[16]
+  %rows = Gather(table, %positions) {axis = 0}
+  %product = MatMul(%rows, w)
+  %s = Softmax(%product)
+  output \"s\" = %s
+}
+model b {
+  input %x: f32[1, 4, 32, 32]
+  %c = Conv(%x, k)
+  %d = Conv(%c, p)
+  output \"d\" = %d
+}
+";
+
+    fn with<T>(measured: Option<&Measured>, use_it: impl FnOnce(&Costs<'_>) -> T) -> T {
+        let device = |name| Roofline::new(costs::Device::find(name).unwrap());
+        let (host, gpu) = (device("cpu"), device("h200"));
+        use_it(&Costs {
+            host: &host,
+            gpu: &gpu,
+            measured,
+            arch: 90,
+        })
+    }
+
+    #[test]
+    fn work_says_what_matters() {
+        let plan = plan(TEXT);
+        let works: Vec<Work> = plan.steps.iter().map(|s| work(&plan, s, 90)).collect();
+        let classes: Vec<&str> = works.iter().map(|w| w.class.as_str()).collect();
+        assert_eq!(
+            classes,
+            [
+                "map",
+                "contract.matmul",
+                "row",
+                "contract.conv",
+                "contract.pointwise"
+            ]
+        );
+        for work in &works {
+            assert!(!work.launches.is_empty(), "{work:?}");
+            let grid = work.main_launch().unwrap();
+            assert!(
+                grid.blocks > 0 && grid.threads > 0 && grid.resident > 0,
+                "{work:?}"
+            );
+        }
+        // Of the table, 16 rows of 64 are read, and 16 positions.
+        assert_eq!(works[0].bytes_read, 16 * 64 * 4 + 16 * 8);
+        assert_eq!(works[1].flop, plan.steps[1].flop);
+    }
+
+    #[test]
+    fn measured_times_come_before_predicted_ones() {
+        let mut plan = plan(TEXT);
+        with(None, |costs| predict(&mut plan, costs));
+        assert!(
+            plan.blocks
+                .iter()
+                .all(|b| b.predicted_ns > 0 && b.measured_ns.is_none())
+        );
+        assert!(plan.blocks.iter().all(|b| b.demand.is_known()));
+        let predicted = plan.clone();
+        with(None, |costs| predict(&mut plan, costs));
+        assert_eq!(plan, predicted);
+
+        let times = |us| Times::of(&[Duration::from_micros(us)]).unwrap();
+        let keys: Vec<Key> = plan.steps.iter().map(|s| step_key(&plan, s)).collect();
+        let of_blocks: Vec<Key> = plan
+            .blocks
+            .iter()
+            .map(|b| block_key(&keys[b.steps()]))
+            .collect();
+        let pair = (
+            of_blocks[0].min(of_blocks[1]),
+            of_blocks[0].max(of_blocks[1]),
+        );
+        let measured = Measured::new(
+            [(keys[1], times(5000))].into(),
+            [(of_blocks[1], times(70))].into(),
+            [(pair, [1.5, 1.5])].into(),
+        );
+        with(Some(&measured), |costs| predict(&mut plan, costs));
+        assert!(plan.blocks[0].predicted_ns > 4_000_000);
+        assert_eq!(plan.blocks[0].measured_ns, None);
+        assert_eq!(
+            plan.blocks[1].predicted_ns,
+            predicted.blocks[1].predicted_ns
+        );
+        assert_eq!(plan.blocks[1].measured_ns, Some(70_000));
+        let together = plan.co_run.first().expect("a pair was measured");
+        assert_eq!(
+            (together.blocks, together.slowdown),
+            ([BlockIndex(0), BlockIndex(1)], [1500; 2])
+        );
+    }
+
+    #[test]
+    fn keys_tell_kernels_and_schedules_apart() {
+        let mut plan = plan(TEXT);
+        let keys: Vec<Key> = plan.steps.iter().map(|s| step_key(&plan, s)).collect();
+        let mut distinct = keys.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), keys.len());
+        plan.codes[0].launches[0].grid[0] += 1;
+        let code = |s: &Step| s.code.as_ref().map(|c| c.code.index());
+        for (step, key) in plan.steps.iter().zip(&keys) {
+            assert_eq!(step_key(&plan, step) != *key, code(step) == Some(0));
+        }
+    }
+
+    #[test]
+    fn lanes_run_at_once_as_far_as_there_is_room() {
+        let plan = plan(TEXT);
+        let mut steps = plan.steps[..3].to_vec();
+        let costs = |share: f64| {
+            let time = Estimate {
+                ns: 100.0,
+                std_ns: 0.0,
+                source: Source::Predicted,
+            };
+            let demand = Demand {
+                compute: share,
+                memory: 0.0,
+            };
+            vec![
+                StepCost {
+                    alone: time,
+                    in_chain: time,
+                    demand,
+                };
+                3
+            ]
+        };
+        assert_eq!(block_ns(&steps, 0..3, &costs(0.1)), 300.0);
+        steps[1].lane = 1;
+        assert_eq!(block_ns(&steps, 0..3, &costs(0.1)), 200.0);
+        assert_eq!(block_ns(&steps, 0..3, &costs(0.9)), 270.0);
+        steps[2].waits = vec![StepIndex(1)];
+        steps[1].waits = vec![StepIndex(0)];
+        assert_eq!(block_ns(&steps, 0..3, &costs(0.1)), 300.0);
+    }
+}

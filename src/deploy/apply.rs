@@ -104,7 +104,6 @@ impl Deployment {
             lanes: usize::from(runtime.lanes),
             copies: usize::from(runtime.copies),
             ahead: usize::from(runtime.ahead),
-            starvation_cap: runtime.starvation_cap,
         };
         bounds::bounds(plan, services, rule(policy), &options)
     }

@@ -22,10 +22,11 @@
 //! - `parallel`: where each request of a model ends before the next one comes, though every other model
 //!   runs its worst block beside it, requests wait for nobody.
 //! - `interleave`: the models whose requests may go before one of `i`, because their priority is no
-//!   less, by the starvation cap too, are `H`. While one of `i` waits, one of `H` runs, slowed down by
-//!   the worst blocks beside it; or, once in a busy window, all lanes have blocks of other models. So
-//!   requests of `i` end within the least `L` with `B + Σ ⌈L/Tⱼ⌉·Cⱼ·Sⱼ ≤ L` over `H` and `i`. That holds
-//!   for priorities above 0 only: the others have to make room for them on the device.
+//!   less, are `H`; the starvation cap lifts nobody over a higher priority. While one of `i` waits, one of
+//!   `H` runs, slowed down by the worst blocks beside it; or, once in a busy window, all lanes have blocks
+//!   of other models. So requests of `i` end within the least `L` with `B + Σ ⌈L/Tⱼ⌉·Cⱼ·Sⱼ ≤ L` over `H`
+//!   and `i`. That holds for priorities above 0 only: the others have to make room for them on the device,
+//!   and are held back while something runs, as are those below a priority with a deadline.
 //!
 //! Of several bounds the least is taken.
 
@@ -64,8 +65,6 @@ pub struct Options {
     pub copies: usize,
     /// Blocks that are started ahead.
     pub ahead: usize,
-    /// The response ratio at which a request counts as of one priority more, in 1/1000; 0: none.
-    pub starvation_cap: u32,
 }
 
 /// What is longest for the requests of each model.
@@ -104,9 +103,8 @@ pub fn bounds(plan: &Plan, services: &[Service], rule: Rule, options: &Options) 
         .map(|i| one(&tasks, i, rule, &slow))
         .collect();
     if rule == Rule::Interleave {
-        let first = found.clone();
         for (i, found) in found.iter_mut().enumerate() {
-            let own = urgent(&tasks, services, i, &first, &slow, options);
+            let own = urgent(&tasks, services, i, &slow, options);
             *found = least(found.clone(), own);
         }
     }
@@ -167,7 +165,6 @@ fn urgent(
     tasks: &[Task],
     services: &[Service],
     i: usize,
-    known: &[Result<Bound, Reason>],
     slow: &Slow,
     options: &Options,
 ) -> Result<Bound, Reason> {
@@ -175,26 +172,14 @@ fn urgent(
     if own == 0 || tasks.iter().any(|t| t.ns == 0) {
         return Err(Reason::Overload);
     }
-    // The priority that requests of a model may reach; any, if nobody knows how long they take.
-    let reached = |j: usize| {
-        let boost = match (options.starvation_cap, &known[j]) {
-            (0, _) => 0,
-            (cap, Ok(bound)) => {
-                // A request counts the time that is left to it, too.
-                let total = u128::from(bound.response_ns) + u128::from(tasks[j].ns);
-                let ratio = total * 1000 / u128::from(tasks[j].alone_ns.max(1));
-                u64::try_from(ratio / u128::from(cap)).unwrap_or(u64::MAX)
-            }
-            (_, Err(_)) => u64::MAX,
-        };
-        u64::from(services[j].priority).saturating_add(boost)
-    };
-    let urgent: Vec<usize> = (0..tasks.len())
-        .filter(|&j| j != i && reached(j) >= own)
-        .collect();
-    if urgent.iter().any(|&j| services[j].priority == 0) {
+    // Room is kept for promises to those of higher priority, even while none of them is there.
+    let is_promised = |s: &Service| u64::from(s.priority) > own && s.deadline_ns.is_some();
+    if services.iter().any(is_promised) {
         return Err(Reason::Overload);
     }
+    let urgent: Vec<usize> = (0..tasks.len())
+        .filter(|&j| j != i && u64::from(services[j].priority) >= own)
+        .collect();
     let others = tasks.len() - 1 - urgent.len();
     // Who holds all lanes lets go of the first at the end of what it has started.
     let mut blocking = 0u64;

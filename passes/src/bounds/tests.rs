@@ -8,7 +8,6 @@ const EXACT: Options = Options {
     lanes: 6,
     copies: 2,
     ahead: 1,
-    starvation_cap: 16_000,
 };
 
 /// Models of one block each, with their periods in nanoseconds.
@@ -121,16 +120,16 @@ fn priority_keeps_others_away() {
     let two = Options { lanes: 2, ..EXACT };
     let found = bounds(&plan, &services, Rule::Interleave, &two);
     assert!(found.bounds[0].unwrap().wait_ns >= 2 * 60_000);
-    // Without a rate of the others it still holds, unless they may starve.
+    // Without a rate of the others it still holds.
     services[2].rate_mhz = 0;
     let found = bounds(&plan, &services, Rule::Interleave, &EXACT);
-    assert_eq!(found.reasons[0], Some(Reason::NoRate(2)));
-    let uncapped = Options {
-        starvation_cap: 0,
-        ..EXACT
-    };
-    let found = bounds(&plan, &services, Rule::Interleave, &uncapped);
-    assert_eq!(found.bounds[0].unwrap().response_ns, 3800);
+    assert_eq!(found.bounds[0], urgent);
+    assert_eq!(found.reasons[1], Some(Reason::NoRate(2)));
+    // Where room is kept for somebody above, it may wait while others run.
+    services[1].priority = 2;
+    services[1].deadline_ns = Some(1);
+    let found = bounds(&plan, &services, Rule::Interleave, &EXACT);
+    assert_eq!(found.bounds[0], None);
 }
 
 #[test]

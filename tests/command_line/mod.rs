@@ -1,5 +1,6 @@
 //! The command line, from outside: data, talk, status, files.
 
+mod blocks;
 mod errors;
 mod help;
 mod plans;

@@ -171,8 +171,9 @@ fn unmet(
             } else {
                 "a block runs on one device, and so often it changes"
             };
+            let s = if found == 1 { "" } else { "s" };
             Some(format!(
-                "model {}: {found} blocks, not {n}: {why}",
+                "model {}: {found} block{s}, not {n}: {why}",
                 model.name
             ))
         }

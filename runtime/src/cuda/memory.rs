@@ -157,10 +157,11 @@ impl PinnedMemory {
 impl Drop for PinnedMemory {
     fn drop(&mut self) {
         self.context.release(|driver| {
-            // SAFETY: pinned in `registered`, or allocated in `unzeroed`; whoever uses it in a stream
-            // waits before letting go. The mapping goes after this.
+            // The mapping goes after this.
             let _ = match self.own {
+                // SAFETY: pinned in `registered`; whoever uses it in a stream waits before letting go.
                 Some(_) => unsafe { call!(driver, cuMemHostUnregister(self.at.cast())) },
+                // SAFETY: allocated in `unzeroed`; as above.
                 None => unsafe { call!(driver, cuMemFreeHost(self.at.cast())) },
             };
         });

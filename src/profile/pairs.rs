@@ -8,7 +8,7 @@ use costs::{Database, Key};
 use passes::predict::{block_key, step_key};
 use plans::{BlockIndex, ModelIndex, ValidPlan};
 use runtime::cuda::Io;
-use runtime::{Engine, Session};
+use runtime::{Engine, Session, SessionOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -142,8 +142,12 @@ struct Runner {
 
 impl Runner {
     fn new(block: &Runnable) -> Result<Self, Diagnostic> {
-        let mut session = block.engine.session()?;
         let model = block.model;
+        let options = SessionOptions {
+            models: vec![model],
+            ..SessionOptions::default()
+        };
+        let mut session = block.engine.session_with(&options)?;
         let values = inputs::random(&block.plan().models[model.index()], 1);
         inputs::set(&mut session, model, &values)?;
         session.upload_inputs(model)?;

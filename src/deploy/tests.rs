@@ -181,3 +181,176 @@ fn times_have_units() {
         assert_eq!(ns(wrong), None, "{wrong}");
     }
 }
+
+/// Requests as close together as the rates allow, and others a little later, in simulated time: none
+/// waits or takes longer than its bound, under any policy.
+#[test]
+fn no_simulated_request_takes_longer_than_its_bound() {
+    use passes::bounds;
+    use runtime::schedule::{Arrival, Options, Outcome, Profile, Request, simulate};
+
+    let mut state = 5u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let (mut n_requests, mut n_bounds) = (0, [0; Policy::ALL.len()]);
+    for scene in 0..60 {
+        let (plan, services) = random_scene(&mut random);
+        let mut profile = Profile::of_plan(&plan).unwrap();
+        (profile.launch_ns, profile.notice_ns) = (300, 200);
+        let mut arrivals = vec![];
+        for service in &services {
+            let period = service.period_ns().unwrap();
+            let request = Request {
+                model: service.model,
+                deadline_ns: service.deadline_ns,
+                priority: service.priority,
+            };
+            let mut at_ns = if scene % 2 == 0 { 0 } else { random(period) };
+            while at_ns < 40_000_000 {
+                arrivals.push(Arrival { at_ns, request });
+                at_ns += period
+                    + if scene % 3 == 0 {
+                        0
+                    } else {
+                        random(period / 4)
+                    };
+            }
+        }
+        arrivals.sort_by_key(|a| a.at_ns);
+        for (p, policy) in Policy::ALL.into_iter().enumerate() {
+            let options = Options::default();
+            let analysis = bounds::bounds(
+                &plan,
+                &services,
+                rule(policy),
+                &bounds::Options {
+                    margin: 0.0,
+                    overhead_ns: 500,
+                    lanes: usize::from(options.lanes),
+                    copies: usize::from(options.copies),
+                    ahead: usize::from(options.ahead),
+                },
+            );
+            let records = simulate(&profile, policy, &options, arrivals.iter().copied()).unwrap();
+            for record in records {
+                let model = record.request.model.index();
+                let Some(bound) = analysis.bounds[model] else {
+                    continue;
+                };
+                assert_eq!(record.outcome, Outcome::Done);
+                n_requests += 1;
+                n_bounds[p] += 1;
+                // Simulated blocks end on whole nanoseconds.
+                let slack = 2 * record.blocks.len() as u64 + 2;
+                assert!(
+                    record.total_ns() <= bound.response_ns + slack,
+                    "scene {scene}, {policy}: {record:?} takes longer than {bound:?}"
+                );
+                assert!(
+                    record.wait_ns() <= bound.wait_ns + slack,
+                    "scene {scene}, {policy}: {record:?} waits longer than {bound:?}"
+                );
+            }
+        }
+    }
+    assert!(n_requests > 100_000, "{n_requests}");
+    assert!(n_bounds.iter().all(|&n| n > 1000), "{n_bounds:?}");
+}
+
+/// A few models on a GPU, some of them urgent, that take between a quarter and nearly all of its time.
+fn random_scene(random: &mut dyn FnMut(u64) -> u64) -> (plans::Plan, Vec<plans::Service>) {
+    use plans::{
+        Block, BlockIndex, CoRun, Demand, Device, Fingerprint, KernelIndex, Model, ModelIndex,
+        Plan, Service, Step, StepIndex,
+    };
+
+    let n_models = 2 + random(4) as usize;
+    let mut plan = Plan {
+        fingerprint: Fingerprint {
+            compiler: "test".into(),
+            target: "cuda:sm_90".into(),
+            models: vec![[0; 32]; n_models],
+            options: String::new(),
+            cuda_driver: 0,
+        },
+        models: vec![],
+        arenas: vec![],
+        buffers: vec![],
+        weights: vec![],
+        kernels: vec![],
+        images: vec![],
+        codes: vec![],
+        steps: vec![],
+        blocks: vec![],
+        co_run: vec![],
+        deploy: None,
+        warnings: vec![],
+    };
+    let mut services = vec![];
+    let load = 250 + random(700);
+    for m in 0..n_models {
+        let model = ModelIndex(m as u32);
+        let first_step = StepIndex(plan.steps.len() as u32);
+        let n_blocks = 1 + random(5);
+        let mut ns = 0;
+        for _ in 0..n_blocks {
+            let block = Block {
+                model,
+                first_step: StepIndex(plan.steps.len() as u32),
+                n_steps: 1,
+                predicted_ns: 5_000 + random(60_000),
+                cut_ns: 0,
+                measured_ns: None,
+                demand: Demand {
+                    compute: 1 + random(1000) as u16,
+                    memory: 1 + random(1000) as u16,
+                },
+            };
+            // With the overheads of starts, for policies that run blocks.
+            ns += block.predicted_ns + 500;
+            plan.blocks.push(block);
+            plan.steps.push(Step {
+                kernel: KernelIndex(0),
+                args: vec![],
+                model,
+                device: Device::Cuda(0),
+                code: None,
+                lane: 0,
+                waits: vec![],
+                label: String::new(),
+                origin: vec![],
+                flop: 0,
+                bytes_read: 0,
+                bytes_written: 0,
+            });
+        }
+        plan.models.push(Model {
+            name: format!("model{m}"),
+            inputs: vec![],
+            outputs: vec![],
+            first_step,
+            n_steps: n_blocks as u32,
+            n_nodes: 0,
+        });
+        let period = ns * n_models as u64 * 1000 / load * (60 + random(120)) / 100;
+        services.push(Service {
+            model,
+            rate_mhz: 1_000_000_000_000 / period,
+            deadline_ns: (random(2) == 0).then(|| ns * (2 + random(10))),
+            priority: random(3) as u8,
+            bound: None,
+        });
+    }
+    if random(3) == 0 {
+        let second = plan.models[1].first_step.0;
+        plan.co_run.push(CoRun {
+            blocks: [BlockIndex(0), BlockIndex(second)],
+            slowdown: [1000 + random(1800) as u32, 1000 + random(1800) as u32],
+        });
+    }
+    (plan, services)
+}

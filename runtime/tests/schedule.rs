@@ -509,7 +509,7 @@ fn cancelled_requests_run_no_further() {
             ..Options::default()
         };
         let mut scheduler = Scheduler::new(five(), policy, options).unwrap();
-        let mut arrive = |scheduler: &mut Scheduler, id, model| {
+        let arrive = |scheduler: &mut Scheduler, id, model| {
             scheduler
                 .arrive(0, RequestId(id), Request::new(ModelIndex(model)))
                 .unwrap()

@@ -128,7 +128,8 @@ impl Worst<'_> {
         let own = needs(self.plan.blocks[block.index()].demand);
         let alone = f64::from(ALONE);
         // Each sum is largest if each other model adds the most to it.
-        let parts: [(f64, fn(Adds) -> f64); 3] = [
+        type Part = fn(Adds) -> f64;
+        let parts: [(f64, Part); 3] = [
             (alone, |a| a.measured),
             (f64::from(own.compute), |a| a.compute + a.measured),
             (f64::from(own.memory), |a| a.memory + a.measured),

@@ -84,7 +84,7 @@ impl Search<'_> {
         let problem = self.problem;
         let mut ends = state.timeline.ends.clone();
         let mut work = [0.0; 2];
-        for model in 0..problem.n_models() {
+        for (model, end) in ends.iter_mut().enumerate() {
             let next = state.next[model];
             let jobs = &problem.jobs[next..problem.first[model + 1]];
             let running = state
@@ -105,7 +105,7 @@ impl Search<'_> {
             }
             let tail = jobs.first().map_or(0, |j| j.tail_ns) as f64;
             if running.is_some() || !jobs.is_empty() {
-                ends[model] = state.time + left + tail;
+                *end = state.time + left + tail;
             }
         }
         let mut cost = problem.cost(&ends);

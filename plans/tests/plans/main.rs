@@ -9,6 +9,7 @@ mod device_code;
 mod file;
 mod forms;
 mod interleavings;
+mod layers;
 mod pictures;
 mod random_plans;
 mod samples;

@@ -1,6 +1,7 @@
 //! The command line, from outside: data, talk, status, files.
 
 mod blocks;
+mod deploy;
 mod errors;
 mod help;
 mod plans;

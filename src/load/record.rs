@@ -115,7 +115,7 @@ pub fn write(out: &mut dyn Write, models: &[Model], record: &Record) -> io::Resu
     out.write_all(b"\n")
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// What is wrong with the line.

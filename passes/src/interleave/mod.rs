@@ -4,8 +4,8 @@
 //! different models run side by side, each as fast as [`plans::co_run`] says. What is decided is
 //! which block starts when which other one ends: as soon as it can, or later, so that blocks run
 //! beside those that need what they leave. That is all that a graph of launches can be told, and
-//! all that is searched: [`exact`](mod@exact) tries every such schedule, by branch and bound, where
-//! there are few; [`heuristic`] builds some by lists and improves the best where there are many.
+//! all that is searched: `exact` tries every such schedule, by branch and bound, where
+//! there are few; `heuristic` builds some by lists and improves the best where there are many.
 //! Neither looks at a clock: the same plan gives the same rounds.
 
 mod exact;

@@ -13,13 +13,16 @@ mod recurrent;
 mod row;
 mod window;
 
+#[allow(dead_code, reason = "shared with the tests of plans")]
+#[path = "../../../plans/tests/plans/layers.rs"]
+mod layers;
 #[allow(dead_code, reason = "shared with the tests of the runtime")]
 #[path = "../../../runtime/tests/kernels/plan.rs"]
 mod plan;
 #[allow(dead_code, reason = "shared with the tests of the runtime")]
 #[path = "../../../runtime/tests/kernels/reference.rs"]
 mod reference;
-#[allow(dead_code, reason = "shared with the tests of plans")]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of plans")]
 #[path = "../../../plans/tests/plans/samples.rs"]
 mod samples;
 #[allow(dead_code, reason = "shared with the tests of the runtime")]

@@ -78,6 +78,20 @@ fn what_goes_in_comes_out() {
 }
 
 #[test]
+fn one_of_many_makes_the_file() {
+    for _ in 0..50 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| Database::open(&path).unwrap());
+            }
+        });
+        assert_eq!(Database::open_existing(&path).unwrap().devices().unwrap(), []);
+    }
+}
+
+#[test]
 fn many_write_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path());

@@ -68,7 +68,10 @@ CREATE TABLE pairs (
 
 /// Checks that the file is a database of this version; makes the tables if it is empty.
 pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
-    let [application, version, n_tables] = state(connection, path)?;
+    // In one transaction: another process may be making the tables.
+    let reading = connection.unchecked_transaction().of(path)?;
+    let [application, version, n_tables] = state(&reading, path)?;
+    reading.commit().of(path)?;
     match (application, version, n_tables) {
         (0, 0, 0) => make(connection, path)?,
         (APPLICATION, VERSION, _) => {}

@@ -41,7 +41,7 @@ indices! {
 /// Several models and how to run them.
 ///
 /// Only a `ValidPlan` can be run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
     /// What it was made for and from.
     pub fingerprint: Fingerprint,
@@ -73,7 +73,7 @@ pub struct Plan {
 }
 
 /// What a plan was made for and from; checked before anything is allocated.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// The compiler's version.
     pub compiler: String,

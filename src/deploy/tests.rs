@@ -274,21 +274,9 @@ fn random_scene(random: &mut dyn FnMut(u64) -> u64) -> (plans::Plan, Vec<plans::
             compiler: "test".into(),
             target: "cuda:sm_90".into(),
             models: vec![[0; 32]; n_models],
-            options: String::new(),
-            cuda_driver: 0,
+            ..Fingerprint::default()
         },
-        models: vec![],
-        arenas: vec![],
-        buffers: vec![],
-        weights: vec![],
-        kernels: vec![],
-        images: vec![],
-        codes: vec![],
-        steps: vec![],
-        blocks: vec![],
-        co_run: vec![],
-        deploy: None,
-        warnings: vec![],
+        ..Plan::default()
     };
     let mut services = vec![];
     let load = 250 + random(700);

@@ -21,21 +21,9 @@ pub(crate) fn plan(models: &[Vec<Given>]) -> Plan {
             compiler: "test".into(),
             target: "cuda:sm_90".into(),
             models: vec![[0; 32]; models.len()],
-            options: String::new(),
-            cuda_driver: 0,
+            ..Fingerprint::default()
         },
-        models: vec![],
-        arenas: vec![],
-        buffers: vec![],
-        weights: vec![],
-        kernels: vec![],
-        images: vec![],
-        codes: vec![],
-        steps: vec![],
-        blocks: vec![],
-        co_run: vec![],
-        deploy: None,
-        warnings: vec![],
+        ..Plan::default()
     };
     for (m, blocks) in models.iter().enumerate() {
         let model = ModelIndex(m as u32);

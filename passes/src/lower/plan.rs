@@ -189,20 +189,9 @@ fn empty_plan(options: &LowerOptions) -> Plan {
             target: options.target.clone(),
             models: options.hashes.clone(),
             options: options.options.clone(),
-            cuda_driver: 0,
+            ..Fingerprint::default()
         },
-        models: vec![],
-        arenas: vec![],
-        buffers: vec![],
-        weights: vec![],
-        kernels: vec![],
-        images: vec![],
-        codes: vec![],
-        steps: vec![],
-        blocks: vec![],
-        co_run: vec![],
-        deploy: None,
-        warnings: vec![],
+        ..Plan::default()
     }
 }
 

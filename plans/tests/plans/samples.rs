@@ -66,22 +66,10 @@ fn empty_plan() -> Plan {
         fingerprint: Fingerprint {
             compiler: "dlirc 0.1.0".into(),
             target: "cpu".into(),
-            models: vec![],
             options: "level=2".into(),
-            cuda_driver: 0,
+            ..Fingerprint::default()
         },
-        models: vec![],
-        arenas: vec![],
-        buffers: vec![],
-        weights: vec![],
-        kernels: vec![],
-        images: vec![],
-        codes: vec![],
-        steps: vec![],
-        blocks: vec![],
-        co_run: vec![],
-        deploy: None,
-        warnings: vec![],
+        ..Plan::default()
     }
 }
 

@@ -76,8 +76,8 @@ impl Builder {
                     compiler: "test".to_owned(),
                     target: "cuda:sm_90".to_owned(),
                     models: vec![[0; 32]],
-                    options: String::new(),
                     cuda_driver: 13_000,
+                    ..Fingerprint::default()
                 },
                 models: vec![Model {
                     name: "tested".to_owned(),
@@ -88,16 +88,9 @@ impl Builder {
                     n_nodes: 1,
                 }],
                 arenas: ARENAS.into_iter().map(arena).collect(),
-                buffers: vec![],
-                weights: vec![],
                 kernels: vec![sum(), KernelSpec::Transfer(transfer)],
                 images: places,
-                codes: vec![],
-                steps: vec![],
-                blocks: vec![],
-                co_run: vec![],
-                deploy: None,
-                warnings: vec![],
+                ..Plan::default()
             },
             weights: vec![],
             images,

@@ -184,11 +184,10 @@ fn step(kernel: KernelIndex, args: Vec<Arg>) -> Step {
 fn empty() -> Plan {
     Plan {
         fingerprint: Fingerprint {
-            cuda_driver: 0,
             compiler: "test".to_owned(),
             target: "cpu".to_owned(),
             models: vec![[0; 32]],
-            options: String::new(),
+            ..Fingerprint::default()
         },
         models: vec![Model {
             name: "tested".to_owned(),
@@ -204,12 +203,6 @@ fn empty() -> Plan {
             kind: ArenaKind::Io,
             models: vec![ModelIndex(0)],
         }],
-        buffers: vec![],
-        weights: vec![],
-        kernels: vec![],
-        images: vec![],
-        codes: vec![],
-        steps: vec![],
         blocks: vec![Block {
             model: ModelIndex(0),
             first_step: StepIndex(0),
@@ -219,9 +212,7 @@ fn empty() -> Plan {
             measured_ns: None,
             demand: Demand::UNKNOWN,
         }],
-        co_run: vec![],
-        deploy: None,
-        warnings: vec![],
+        ..Plan::default()
     }
 }
 

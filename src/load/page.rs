@@ -3,6 +3,7 @@
 use crate::load::scene::{Kind, Scene};
 use crate::load::statistics::{ModelSummary, Summary};
 use crate::load::table::{Played, label};
+use plans::picture::Page;
 use serde::Serialize;
 
 const STYLE: &str = include_str!("page/page.css");
@@ -11,7 +12,7 @@ const SCRIPT: &str = include_str!("page/page.js");
 
 /// What the page's script draws.
 #[derive(Serialize)]
-struct Page<'p> {
+struct Data<'p> {
     title: &'p str,
     facts: Vec<String>,
     limits: &'p [f64],
@@ -58,46 +59,22 @@ pub fn html(title: &str, played: &[Played], limits: &[f64]) -> String {
         worst_p99: p.statistics.worst_p99,
         side_by_side: p.statistics.side_by_side,
     });
-    let page = Page {
+    let data = Data {
         title,
         facts: facts(played),
         limits,
         models: models(played),
         scenes: scenes.collect(),
     };
-    let data = serde_json::to_string(&page).expect("the schema has no map and no other keys");
-    // Inside a script element, only these could end it or start a comment.
-    let data = data
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
-    let title = title
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title} · dlirc load</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-{BODY}<script type="application/json" id="data">{data}</script>
-<script>
-"use strict";
-(() => {{
-{SCRIPT}}})();
-</script>
-</body>
-</html>
-"#
-    )
+    let data = serde_json::to_string(&data).expect("the schema has no map and no other keys");
+    let page = Page {
+        title: &format!("{title} · dlirc load"),
+        style: STYLE,
+        body: BODY,
+        script: SCRIPT,
+        data: &data,
+    };
+    page.html()
 }
 
 /// What all scenes have in common.

@@ -1,7 +1,7 @@
 //! A plan as one page that needs nothing else.
 
-use super::escaped;
 use super::layout::layout;
+use super::page::Page;
 use crate::json::{EndJson, PlanJson};
 use crate::plan::StepIndex;
 use crate::validate::ValidPlan;
@@ -23,7 +23,7 @@ const SCRIPTS: [&str; 7] = [
 
 /// What the page's script draws: the plan and where the parts of its graph go.
 #[derive(Serialize)]
-struct Page {
+struct Data {
     plan: PlanJson,
     width: f64,
     height: f64,
@@ -81,7 +81,7 @@ pub fn html(plan: &ValidPlan) -> String {
 /// As [`html`], with the times that steps ran at below those that were predicted.
 pub fn html_with_trace(plan: &ValidPlan, trace: &[StepTime]) -> String {
     let layout = layout(plan);
-    let page = Page {
+    let data = Data {
         plan: PlanJson::new(plan),
         measured: trace
             .iter()
@@ -125,36 +125,14 @@ pub fn html_with_trace(plan: &ValidPlan, trace: &[StepTime]) -> String {
             })
             .collect(),
     };
-    let data = serde_json::to_string(&page).expect("the schema has no map and no other keys");
-    // Inside a script element, only these could end it or start a comment.
-    let data = data
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
-    let script = SCRIPTS.concat();
+    let data = serde_json::to_string(&data).expect("the schema has no map and no other keys");
     let names: Vec<&str> = plan.models.iter().map(|m| m.name.as_str()).collect();
-    let title = escaped(&names.join(", "));
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title} · dlirc plan</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-{BODY}<script type="application/json" id="data">{data}</script>
-<script>
-"use strict";
-(() => {{
-{script}}})();
-</script>
-</body>
-</html>
-"#
-    )
+    let page = Page {
+        title: &format!("{} · dlirc plan", names.join(", ")),
+        style: STYLE,
+        body: BODY,
+        script: &SCRIPTS.concat(),
+        data: &data,
+    };
+    page.html()
 }

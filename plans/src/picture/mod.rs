@@ -1,11 +1,14 @@
-//! Pictures of plans: an SVG of the graph, and a page that shows everything.
+//! Pictures of plans: an SVG of the graph, and a page that shows everything; and what any such page is
+//! made of.
 
 mod columns;
 mod html;
 mod layout;
+mod page;
 mod svg;
 
 pub use html::{StepTime, html, html_with_trace};
+pub use page::Page;
 pub use svg::svg;
 
 /// `text` for HTML and XML, in elements and in quoted attributes.

@@ -46,22 +46,20 @@ impl Loaded {
     /// If the file can't be read, is no undamaged plan file of a known format, or the plan is not
     /// valid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        let path = path.as_ref();
-        let io = |source| LoadError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() == 0 {
-            // An empty file can't be mapped.
-            return Err(LoadError::File(plans::file::FileError::NotAPlan));
-        }
-        // SAFETY: the map is only read. Plan metadata is decoded to values of its own, and weights
-        // are read through raw pointers as numbers for which all bit patterns are valid, so that
-        // even a file changed by someone else gives wrong numbers and nothing worse; a file that is
-        // cut off is the caller's to prevent, as documented above.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Self::from_file_bytes(Bytes::Mapped(map))
+        Self::from_file_bytes(Bytes::Mapped(map(path.as_ref())?))
+    }
+
+    /// The plan in the file at `path`, for those who need nothing else: its weights are not read, nor
+    /// their checksum compared.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loaded::open`].
+    pub fn open_plan(path: impl AsRef<Path>) -> Result<ValidPlan, LoadError> {
+        let map = map(path.as_ref())?;
+        let contents = plans::file::read_without_weights_check(&map).map_err(LoadError::File)?;
+        let lengths = contents.lengths();
+        plans::validate(contents.plan, lengths).map_err(LoadError::Plan)
     }
 
     /// A plan file in memory; the bytes are copied.
@@ -152,6 +150,24 @@ impl Loaded {
     pub(crate) fn weights_section(&self) -> &[u8] {
         &self.bytes.as_slice()[self.weights.clone()]
     }
+}
+
+/// The file at `path` as memory.
+fn map(path: &Path) -> Result<Mmap, LoadError> {
+    let io = |source| LoadError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
+        // An empty file can't be mapped.
+        return Err(LoadError::File(plans::file::FileError::NotAPlan));
+    }
+    // SAFETY: the map is only read. Plan metadata is decoded to values of its own, and weights
+    // are read through raw pointers as numbers for which all bit patterns are valid, so that
+    // even a file changed by someone else gives wrong numbers and nothing worse; a file that is
+    // cut off is the caller's to prevent, as [`Loaded::open`] says.
+    unsafe { Mmap::map(&file) }.map_err(io)
 }
 
 impl std::fmt::Debug for Loaded {

@@ -63,6 +63,11 @@ pub(super) fn load(path: &Path) -> Result<Loaded, Diagnostic> {
     Loaded::open(path).map_err(|e| Diagnostic::from(e).at(format!("file {}", path.display())))
 }
 
+/// The plan in the file at `path`, without its weights.
+pub(super) fn plan_of(path: &Path) -> Result<ValidPlan, Diagnostic> {
+    Loaded::open_plan(path).map_err(|e| Diagnostic::from(e).at(format!("file {}", path.display())))
+}
+
 /// What an arena holds, of which models, and on which device where the plan uses one.
 pub(super) fn arena_name(plan: &ValidPlan, arena: &Arena) -> String {
     let kind = match arena.kind {

@@ -1,6 +1,6 @@
 //! `dlirc simulate`: requests for the models of a plan, in simulated time.
 
-use crate::cli::models::load;
+use crate::cli::models::plan_of;
 use crate::cli::scenes::Scenes;
 use crate::load::simulated::Simulated;
 use crate::report::Diagnostic;
@@ -27,9 +27,8 @@ pub(super) struct Simulate {
 
 impl Simulate {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
-        let loaded = load(&self.scenes.plan)?;
-        let plan = loaded.plan();
-        let profile = Profile::of_plan(plan)?;
-        self.scenes.play(plan, &mut [&mut Simulated { profile }])
+        let plan = plan_of(&self.scenes.plan)?;
+        let profile = Profile::of_plan(&plan)?;
+        self.scenes.play(&plan, &mut [&mut Simulated { profile }])
     }
 }

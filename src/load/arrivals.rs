@@ -74,6 +74,7 @@ const NS_PER_S: f64 = 1e9;
 const NS_PER_MS: f64 = 1e6;
 
 /// The requests for one model.
+#[derive(Clone, Debug)]
 struct Source {
     pattern: Pattern,
     stream: Stream,
@@ -167,29 +168,32 @@ impl Source {
     }
 }
 
-/// The first `n` requests for models of these names and rates (in requests a second), by time and
-/// then by model. The times of a model's requests depend on its name, its rate and `seed` alone.
-///
-/// There are none if no rate is above 0.
-pub fn arrivals(models: &[(&str, f64)], pattern: Pattern, seed: u64, n: u64) -> Vec<Arrival> {
+/// Requests for models, by time and then by model, without end; none if no rate is above 0.
+#[derive(Clone, Debug)]
+pub struct Arrivals(Vec<(Arrival, Source)>);
+
+/// The requests for models of these names and rates (in requests a second). The times of a model's
+/// requests depend on its name, its rate and `seed` alone.
+pub fn arrivals(models: &[(&str, f64)], pattern: Pattern, seed: u64) -> Arrivals {
     let sources = (0..).map(ModelIndex).zip(models);
-    let mut sources: Vec<(Arrival, Source)> = sources
-        .filter(|(_, (_, rate))| *rate > 0.0)
-        .map(|(model, (name, rate))| {
-            let mut source = Source::new(pattern, name, *rate, seed);
-            let at_ns = source.next();
-            (Arrival { at_ns, model }, source)
-        })
-        .collect();
-    let mut all = vec![];
-    for _ in 0..n {
-        let Some((next, source)) = sources.iter_mut().min_by_key(|(next, _)| *next) else {
-            break;
-        };
-        all.push(*next);
+    let sources = sources.filter(|(_, (_, rate))| *rate > 0.0);
+    let begun = sources.map(|(model, (name, rate))| {
+        let mut source = Source::new(pattern, name, *rate, seed);
+        let at_ns = source.next();
+        (Arrival { at_ns, model }, source)
+    });
+    Arrivals(begun.collect())
+}
+
+impl Iterator for Arrivals {
+    type Item = Arrival;
+
+    fn next(&mut self) -> Option<Arrival> {
+        let (next, source) = self.0.iter_mut().min_by_key(|(next, _)| *next)?;
+        let arrival = *next;
         next.at_ns = source.next();
+        Some(arrival)
     }
-    all
 }
 
 /// Rates, in requests a second, at which models that take `solo_ns` each alone would keep a machine
@@ -209,10 +213,15 @@ pub fn rates(load: f64, solo_ns: &[u64], mix: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    /// The first `n` requests.
+    fn first(models: &[(&str, f64)], pattern: Pattern, seed: u64, n: usize) -> Vec<Arrival> {
+        arrivals(models, pattern, seed).take(n).collect()
+    }
+
     /// Mean and squared coefficient of variation of the gaps of one source.
     fn moments(pattern: Pattern, rate: f64) -> (f64, f64) {
         let n = 200_000;
-        let times = arrivals(&[("m", rate)], pattern, 3, n);
+        let times = first(&[("m", rate)], pattern, 3, n);
         let gaps: Vec<f64> = times
             .windows(2)
             .map(|w| (w[1].at_ns - w[0].at_ns) as f64)
@@ -251,7 +260,7 @@ mod tests {
 
     #[test]
     fn gaps_of_a_poisson_process_are_exponential() {
-        let times = arrivals(&[("m", 1000.0)], Pattern::Poisson, 11, 50_000);
+        let times = first(&[("m", 1000.0)], Pattern::Poisson, 11, 50_000);
         let mut gaps: Vec<f64> = times
             .windows(2)
             .map(|w| (w[1].at_ns - w[0].at_ns) as f64 / 1e6)
@@ -263,7 +272,7 @@ mod tests {
 
     #[test]
     fn regular_gaps_are_whole_milliseconds_of_the_poisson_distribution() {
-        let times = arrivals(&[("m", 250.0)], Pattern::Regular, 5, 100_001);
+        let times = first(&[("m", 250.0)], Pattern::Regular, 5, 100_001);
         let mut counts = [0u32; 32];
         for w in times.windows(2) {
             let gap = w[1].at_ns - w[0].at_ns;
@@ -283,7 +292,7 @@ mod tests {
     #[test]
     fn models_come_at_their_rates_and_do_not_know_of_each_other() {
         for pattern in Pattern::ALL {
-            let both = arrivals(
+            let both = first(
                 &[("a", 300.0), ("none", 0.0), ("b", 100.0)],
                 pattern,
                 1,
@@ -299,16 +308,16 @@ mod tests {
                 .collect();
             let share = b.len() as f64 / 40_000.0;
             assert!((share - 0.25).abs() < 0.03, "{pattern}: {share}");
-            let alone = arrivals(&[("b", 100.0)], pattern, 1, b.len() as u64);
+            let alone = first(&[("b", 100.0)], pattern, 1, b.len());
             assert!(alone.iter().map(|a| a.at_ns).eq(b), "{pattern}");
         }
-        assert_eq!(arrivals(&[("a", 0.0)], Pattern::Poisson, 1, 5), []);
+        assert_eq!(first(&[("a", 0.0)], Pattern::Poisson, 1, 5), []);
     }
 
     #[test]
     fn the_seed_decides() {
         for pattern in Pattern::ALL {
-            let of = |seed| arrivals(&[("a", 70.0), ("b", 90.0)], pattern, seed, 500);
+            let of = |seed| first(&[("a", 70.0), ("b", 90.0)], pattern, seed, 500);
             assert_eq!(of(1), of(1));
             assert_ne!(of(1), of(2), "{pattern}");
         }

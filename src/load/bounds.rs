@@ -51,7 +51,7 @@ pub fn check(
     models: &[Model],
     deploy: &Deploy,
     policy: &str,
-    requests: &[schedule::Arrival],
+    requests: impl Iterator<Item = schedule::Arrival>,
     statistics: &Statistics,
 ) -> Option<Checked> {
     let of = |service: &plans::Service| {
@@ -82,9 +82,13 @@ pub fn check(
 }
 
 /// The first request that comes closer to the one before than the rate of its model says.
-fn too_close(models: &[Model], deploy: &Deploy, requests: &[schedule::Arrival]) -> Option<String> {
+fn too_close(
+    models: &[Model],
+    deploy: &Deploy,
+    requests: impl Iterator<Item = schedule::Arrival>,
+) -> Option<String> {
     let mut last: Vec<Option<u64>> = vec![None; models.len()];
-    for (i, arrival) in requests.iter().enumerate() {
+    for (i, arrival) in requests.enumerate() {
         let model = arrival.request.model;
         let before = last[model.index()].replace(arrival.at_ns);
         let service = deploy.services.iter().find(|s| s.model == model);
@@ -132,7 +136,7 @@ mod tests {
 
     /// A scene whose longest wait is 300 ns, and longest response 1,300 ns.
     fn checked(deploy: &Deploy, policy: &str, gap: u64) -> Option<Checked> {
-        let mut collector = Collector::new(1);
+        let mut collector = Collector::new(1, &[]);
         let mut requests = vec![];
         for i in 0..4 {
             collector.add(&record(0, i * gap, i * 100, 1000));
@@ -142,8 +146,8 @@ mod tests {
             });
         }
         let models = [model("a")];
-        let statistics = collector.statistics(&models, &[]);
-        check(&models, deploy, policy, &requests, &statistics)
+        let statistics = collector.statistics(&models);
+        check(&models, deploy, policy, requests.into_iter(), &statistics)
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Diagnostic> {
 fn requests(path: &Path, models: &[Model], limits: &[f64]) -> Result<Statistics, Diagnostic> {
     let cant = || failed("the requests of a scene can't be read", path);
     let mut reader = BufReader::new(File::open(path).map_err(cant())?);
-    let mut collector = Collector::new(models.len());
+    let mut collector = Collector::new(models.len(), limits);
     let (mut line, mut n) = (String::new(), 0u64);
     loop {
         line.clear();
@@ -212,7 +212,7 @@ fn requests(path: &Path, models: &[Model], limits: &[f64]) -> Result<Statistics,
         })?;
         collector.add(&record);
     }
-    Ok(collector.statistics(models, limits))
+    Ok(collector.statistics(models))
 }
 
 /// A scene that is being made; dropped before it is finished, it leaves nothing.
@@ -286,12 +286,12 @@ mod tests {
 
     fn made(catalogue: &Catalogue, scene: &Scene, models: &[Model]) -> Statistics {
         let mut draft = catalogue.begin(scene, models).unwrap();
-        let mut collector = Collector::new(1);
+        let mut collector = Collector::new(1, &[2.0]);
         for record in records() {
             draft.record(&record).unwrap();
             collector.add(&record);
         }
-        let statistics = collector.statistics(models, &[2.0]);
+        let statistics = collector.statistics(models);
         draft.finish(&statistics).unwrap();
         statistics
     }

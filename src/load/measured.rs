@@ -1,7 +1,7 @@
 //! Scenes on a machine, in its time.
 
 use crate::inputs;
-use crate::load::play::{Outputs, Player};
+use crate::load::play::{Asked, Outputs, Player};
 use crate::load::scene::Kind;
 use crate::report::{Diagnostic, draw};
 use ir::Tensor;
@@ -368,10 +368,11 @@ impl Player for Measured {
         &mut self,
         policy: Policy,
         options: &Options,
-        requests: &[Arrival],
+        asked: &Asked,
         progress: &dyn Fn(u64),
         record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
+        let requests = &asked.requests().collect::<Vec<_>>()[..];
         let models = (0..self.engine.plan().models.len() as u32).map(ModelIndex);
         let copies = WARM_UP * u64::from(options.copies.max(1));
         let before: Vec<Request> = models
@@ -425,12 +426,12 @@ impl Player for Measured {
         &mut self,
         policy: Policy,
         options: &Options,
-        requests: &[Arrival],
+        asked: &Asked,
     ) -> Result<Option<Outputs>, Diagnostic> {
-        let n = self.n_checked.min(requests.len() as u64) as usize;
-        match n {
-            0 => Ok(None),
-            _ => self.check(policy, options, &requests[..n]).map(Some),
+        let n = usize::try_from(self.n_checked).unwrap_or(usize::MAX);
+        match asked.requests().take(n).collect::<Vec<_>>() {
+            none if none.is_empty() => Ok(None),
+            first => self.check(policy, options, &first).map(Some),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod arrivals;
 pub mod bounds;
+pub mod busy;
 pub mod catalogue;
 pub mod measured;
 pub mod page;
@@ -14,6 +15,7 @@ pub mod play;
 pub mod record;
 pub mod scene;
 pub mod simulated;
+pub mod spread;
 pub mod statistics;
 pub mod table;
 pub mod trace;

@@ -1,6 +1,6 @@
 //! Playing scenes: who is asked what, what plays it, what is kept.
 
-use crate::load::arrivals::{self, Arrival, Pattern};
+use crate::load::arrivals::{Arrival, Pattern, arrivals};
 use crate::load::bounds::{Checked, check};
 use crate::load::catalogue::Catalogue;
 use crate::load::scene::{Kind, Scene, Service, VERSION};
@@ -25,8 +25,8 @@ pub trait Player {
     /// The times of blocks that policies reckon with.
     fn profile(&self) -> &Profile;
 
-    /// Lets `requests` come and hands each to `record` as it ended, in any order. `progress` is told
-    /// how many have ended.
+    /// Lets the requests of `asked` come and hands each to `record` as it ended, in any order.
+    /// `progress` is told how many have ended.
     ///
     /// # Errors
     /// What can't be run, and the errors of `record`.
@@ -34,7 +34,7 @@ pub trait Player {
         &mut self,
         policy: Policy,
         options: &Options,
-        requests: &[schedule::Arrival],
+        asked: &Asked,
         progress: &dyn Fn(u64),
         record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic>;
@@ -47,7 +47,7 @@ pub trait Player {
         &mut self,
         policy: Policy,
         options: &Options,
-        requests: &[schedule::Arrival],
+        asked: &Asked,
     ) -> Result<Option<Outputs>, Diagnostic>;
 }
 
@@ -88,15 +88,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The requests, by time.
-    pub fn requests(&self) -> Vec<schedule::Arrival> {
-        let arrivals = match &self.source {
-            Source::Recorded(arrivals) => arrivals.clone(),
-            Source::Pattern { pattern, n, seed } => {
-                let rates = self.services.iter().map(|s| (s.model.as_str(), s.rate));
-                arrivals::arrivals(&rates.collect::<Vec<_>>(), *pattern, *seed, *n)
-            }
-        };
+    /// The requests, by time, each made as it is asked for.
+    pub fn requests(&self) -> Box<dyn Iterator<Item = schedule::Arrival> + '_> {
         let request = |a: Arrival| {
             let service = &self.services[a.model.index()];
             schedule::Arrival {
@@ -108,12 +101,21 @@ impl Asked {
                 },
             }
         };
-        arrivals.into_iter().map(request).collect()
+        match &self.source {
+            Source::Recorded(arrivals) => Box::new(arrivals.iter().copied().map(request)),
+            Source::Pattern { pattern, n, seed } => {
+                let rates = self.services.iter().map(|s| (s.model.as_str(), s.rate));
+                let all = arrivals(&rates.collect::<Vec<_>>(), *pattern, *seed);
+                let n = usize::try_from(*n).unwrap_or(usize::MAX);
+                Box::new(all.take(n).map(request))
+            }
+        }
     }
 
-    /// How many there are at most.
+    /// How many there are.
     pub fn n_requests(&self) -> u64 {
         match &self.source {
+            Source::Pattern { .. } if self.services.iter().all(|s| s.rate <= 0.0) => 0,
             Source::Pattern { n, .. } => *n,
             Source::Recorded(arrivals) => arrivals.len() as u64,
         }
@@ -163,13 +165,12 @@ impl Stage<'_> {
         policy: Policy,
         progress: &dyn Fn(u64),
     ) -> Result<Played, Diagnostic> {
-        let requests = asked.requests();
-        let scene = self.scene(player, asked, policy, requests.len() as u64);
+        let scene = self.scene(player, asked, policy);
         let (statistics, outputs) = match self.finished(&scene)? {
             Some(statistics) => (statistics, None),
-            None => self.make(player, &scene, policy, &requests, progress)?,
+            None => self.make(player, &scene, policy, asked, progress)?,
         };
-        let bounds = self.bounds(policy, &requests, &statistics);
+        let bounds = self.bounds(policy, asked, &statistics);
         Ok(Played {
             scene,
             statistics,
@@ -178,7 +179,7 @@ impl Stage<'_> {
         })
     }
 
-    fn scene(&self, player: &dyn Player, asked: &Asked, policy: Policy, n: u64) -> Scene {
+    fn scene(&self, player: &dyn Player, asked: &Asked, policy: Policy) -> Scene {
         let Options {
             queue,
             lanes,
@@ -200,7 +201,7 @@ impl Stage<'_> {
             policy: policy.to_string(),
             arrivals: asked.name(),
             load: asked.load,
-            requests: n,
+            requests: asked.n_requests(),
             seed: match asked.source {
                 Source::Pattern { seed, .. } => seed,
                 Source::Recorded(_) => 0,
@@ -226,7 +227,7 @@ impl Stage<'_> {
         player: &mut dyn Player,
         scene: &Scene,
         policy: Policy,
-        requests: &[schedule::Arrival],
+        asked: &Asked,
         progress: &dyn Fn(u64),
     ) -> Result<(Statistics, Option<Outputs>), Diagnostic> {
         let models = &self.plan.models;
@@ -234,9 +235,9 @@ impl Stage<'_> {
             Some(catalogue) => Some(catalogue.begin(scene, models)?),
             None => None,
         };
-        let mut collector = Collector::new(models.len());
+        let mut collector = Collector::new(models.len(), self.limits);
         let mut n = 0;
-        player.play(policy, self.options, requests, progress, &mut |record| {
+        player.play(policy, self.options, asked, progress, &mut |record| {
             collector.add(record);
             n += 1;
             match &mut draft {
@@ -244,16 +245,16 @@ impl Stage<'_> {
                 None => Ok(()),
             }
         })?;
-        if n != requests.len() as u64 {
+        if n != asked.n_requests() {
             return Err(Diagnostic::error(
                 "lost-requests",
-                format!("{} requests came, and {n} ended", requests.len()),
+                format!("{} requests came, and {n} ended", asked.n_requests()),
             )
             .at(format!("policy {policy}"))
             .help("this is a defect of dlirc"));
         }
-        let outputs = player.outputs(policy, self.options, requests)?;
-        let statistics = collector.statistics(models, self.limits);
+        let outputs = player.outputs(policy, self.options, asked)?;
+        let statistics = collector.statistics(models);
         // A scene that gives wrong outputs is not kept.
         if let Some(draft) = draft
             && outputs.as_ref().is_none_or(|o| o.wrong.is_empty())
@@ -263,18 +264,13 @@ impl Stage<'_> {
         Ok((statistics, outputs))
     }
 
-    fn bounds(
-        &self,
-        policy: Policy,
-        requests: &[schedule::Arrival],
-        statistics: &Statistics,
-    ) -> Option<Checked> {
+    fn bounds(&self, policy: Policy, asked: &Asked, statistics: &Statistics) -> Option<Checked> {
         let deploy = self.plan.deploy.as_ref()?;
         check(
             &self.plan.models,
             deploy,
             policy.name(),
-            requests,
+            asked.requests(),
             statistics,
         )
     }

@@ -2,7 +2,7 @@
 
 use plans::{Model, ModelIndex};
 use runtime::schedule::{BlockTime, Outcome, Record, Refusal, Request, RequestId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ pub fn ratio(record: &Record) -> Option<f64> {
 
 /// A line. Times are nanoseconds from the beginning of the scene.
 #[derive(Serialize, Deserialize)]
-struct Line<'a> {
+struct Line<'a, Blocks> {
     request: u64,
     model: Cow<'a, str>,
     outcome: Ended,
@@ -34,7 +34,7 @@ struct Line<'a> {
     deadline_ns: Option<u64>,
     priority: u8,
     in_blocks: bool,
-    blocks: Vec<BlockLine>,
+    blocks: Blocks,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -57,6 +57,27 @@ struct BlockLine {
     level: u8,
     start_ns: u64,
     end_ns: u64,
+}
+
+impl From<&BlockTime> for BlockLine {
+    fn from(b: &BlockTime) -> Self {
+        Self {
+            block: b.block,
+            lane: b.lane,
+            level: b.level,
+            start_ns: b.start_ns,
+            end_ns: b.end_ns,
+        }
+    }
+}
+
+/// Blocks as they are written.
+struct Written<'r>(&'r [BlockTime]);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(BlockLine::from))
+    }
 }
 
 impl From<&Outcome> for Ended {
@@ -99,17 +120,7 @@ pub fn write(out: &mut dyn Write, models: &[Model], record: &Record) -> io::Resu
         deadline_ns: record.request.deadline_ns,
         priority: record.request.priority,
         in_blocks: record.in_blocks,
-        blocks: record
-            .blocks
-            .iter()
-            .map(|b| BlockLine {
-                block: b.block,
-                lane: b.lane,
-                level: b.level,
-                start_ns: b.start_ns,
-                end_ns: b.end_ns,
-            })
-            .collect(),
+        blocks: Written(&record.blocks),
     };
     serde_json::to_writer(&mut *out, &line)?;
     out.write_all(b"\n")
@@ -120,7 +131,7 @@ pub fn write(out: &mut dyn Write, models: &[Model], record: &Record) -> io::Resu
 /// # Errors
 /// What is wrong with the line.
 pub fn parse(line: &str, models: &[Model]) -> Result<Record, String> {
-    let line: Line = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    let line: Line<'_, Vec<BlockLine>> = serde_json::from_str(line).map_err(|e| e.to_string())?;
     let model = models.iter().position(|m| m.name == line.model);
     let model = model.ok_or_else(|| format!("no model is called {}", line.model))?;
     Ok(Record {

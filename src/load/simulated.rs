@@ -1,9 +1,9 @@
 //! Scenes in simulated time.
 
-use crate::load::play::{Outputs, Player};
+use crate::load::play::{Asked, Outputs, Player};
 use crate::load::scene::Kind;
 use crate::report::Diagnostic;
-use runtime::schedule::{Arrival, Options, Policy, Profile, ProfileError, Record, Simulation};
+use runtime::schedule::{Options, Policy, Profile, ProfileError, Record, Simulation};
 
 /// Simulated time, on a device that is what a profile says.
 pub struct Simulated {
@@ -32,13 +32,13 @@ impl Player for Simulated {
         &mut self,
         policy: Policy,
         options: &Options,
-        requests: &[Arrival],
+        asked: &Asked,
         progress: &dyn Fn(u64),
         record: &mut dyn FnMut(&Record) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let mut simulation = Simulation::new(&self.profile, policy, options)?;
         let (mut failed, mut n) = (None, 0u64);
-        simulation.run(requests.iter().copied(), &mut |ended| {
+        simulation.run(asked.requests(), &mut |ended| {
             n += 1;
             // There may be millions, and it is only shown.
             if n % 64 == 0 {
@@ -55,7 +55,7 @@ impl Player for Simulated {
         &mut self,
         _policy: Policy,
         _options: &Options,
-        _requests: &[Arrival],
+        _asked: &Asked,
     ) -> Result<Option<Outputs>, Diagnostic> {
         Ok(None)
     }

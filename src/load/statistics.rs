@@ -1,61 +1,11 @@
-//! What many requests come to.
+//! What many requests come to, in memory that does not grow with their number.
 
+use crate::load::busy::Busy;
 use crate::load::record::ratio;
+use crate::load::spread::{Sample, Spread};
 use plans::Model;
 use runtime::schedule::{Outcome, Record};
 use serde::{Deserialize, Serialize};
-
-/// Order statistics and moments. A percentile is the smallest value that so many are not above.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Spread {
-    /// The smallest.
-    pub min: f64,
-    /// The mean.
-    pub mean: f64,
-    /// The largest.
-    pub max: f64,
-    /// The sample's standard deviation; 0 of one value.
-    pub std: f64,
-    /// The median.
-    pub p50: f64,
-    /// 90 of 100 are not above it.
-    pub p90: f64,
-    /// 95 of 100 are not above it.
-    pub p95: f64,
-    /// 99 of 100 are not above it.
-    pub p99: f64,
-    /// 999 of 1,000 are not above it.
-    pub p999: f64,
-}
-
-impl Spread {
-    /// Of values in ascending order; none of none.
-    pub fn of(sorted: &[f64]) -> Option<Self> {
-        let (&min, &max) = (sorted.first()?, sorted.last()?);
-        let n = sorted.len();
-        let mean = sorted.iter().sum::<f64>() / n as f64;
-        let squares: f64 = sorted.iter().map(|v| (v - mean) * (v - mean)).sum();
-        Some(Self {
-            min,
-            mean,
-            max,
-            std: match n {
-                1 => 0.0,
-                _ => (squares / (n - 1) as f64).sqrt(),
-            },
-            p50: percentile(sorted, 500),
-            p90: percentile(sorted, 900),
-            p95: percentile(sorted, 950),
-            p99: percentile(sorted, 990),
-            p999: percentile(sorted, 999),
-        })
-    }
-}
-
-/// The smallest of `sorted`, which is not empty, that `per_mille` of 1,000 are not above.
-fn percentile(sorted: &[f64], per_mille: usize) -> f64 {
-    sorted[(sorted.len() * per_mille).div_ceil(1000).max(1) - 1]
-}
 
 /// Requests of one model, or of all.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -146,50 +96,6 @@ pub fn factors() -> Vec<f64> {
     factors
 }
 
-/// Times in which something ran.
-#[derive(Default)]
-struct Busy {
-    spans: Vec<[u64; 2]>,
-    /// Of `spans`, how many are apart and in order.
-    tidy: usize,
-    /// All spans, one after another.
-    sum_ns: u64,
-}
-
-impl Busy {
-    fn add(&mut self, span: [u64; 2]) {
-        self.sum_ns += span[1].saturating_sub(span[0]);
-        match self.spans.last_mut() {
-            Some(last) if last[0] <= span[0] && span[0] <= last[1] => {
-                last[1] = last[1].max(span[1])
-            }
-            _ => self.spans.push(span),
-        }
-        if self.spans.len() > 2 * self.tidy + 65_536 {
-            self.tidy();
-        }
-    }
-
-    fn tidy(&mut self) {
-        self.spans.sort_unstable();
-        let mut apart: Vec<[u64; 2]> = vec![];
-        for &span in &self.spans {
-            match apart.last_mut() {
-                Some(last) if span[0] <= last[1] => last[1] = last[1].max(span[1]),
-                _ => apart.push(span),
-            }
-        }
-        self.spans = apart;
-        self.tidy = self.spans.len();
-    }
-
-    /// The time in which anything ran.
-    fn covered_ns(&mut self) -> u64 {
-        self.tidy();
-        self.spans.iter().map(|s| s[1] - s[0]).sum()
-    }
-}
-
 /// The requests of one model, or of all, so far.
 #[derive(Default)]
 struct Tally {
@@ -200,14 +106,27 @@ struct Tally {
     cancelled: u64,
     late: u64,
     max_start_ns: u64,
-    ratios: Vec<f64>,
-    responses: Vec<u64>,
-    waits: Vec<u64>,
+    max_response_ns: u64,
+    ratios: Sample,
+    /// In nanoseconds.
+    responses: Sample,
+    /// In nanoseconds.
+    waits: Sample,
+    /// By factor, the requests that finished within it and not within the one before.
+    within: Vec<u64>,
     busy: Busy,
 }
 
 impl Tally {
-    fn add(&mut self, record: &Record) {
+    fn new(n_factors: usize) -> Self {
+        Self {
+            within: vec![0; n_factors],
+            ..Self::default()
+        }
+    }
+
+    /// One more request; `ratio` is its response ratio and the first factor that this is within.
+    fn add(&mut self, record: &Record, ratio: Option<(f64, usize)>) {
         self.requests += 1;
         for block in &record.blocks {
             self.busy.add([block.start_ns, block.end_ns]);
@@ -227,23 +146,28 @@ impl Tally {
             let start_ns = record.start_ns.saturating_sub(record.arrival_ns);
             self.max_start_ns = self.max_start_ns.max(start_ns);
         }
-        if let Some(ratio) = ratio(record) {
-            self.ratios.push(ratio);
-            self.responses.push(record.total_ns());
-            self.waits.push(record.wait_ns());
+        if let Some((ratio, within)) = ratio {
+            self.ratios.add(ratio);
+            self.responses.add(record.total_ns() as f64);
+            self.waits.add(record.wait_ns() as f64);
+            self.max_response_ns = self.max_response_ns.max(record.total_ns());
+            if let Some(n) = self.within.get_mut(within) {
+                *n += 1;
+            }
         }
     }
 
     fn summary(&mut self, factors: &[f64], span_ns: u64) -> Summary {
-        self.ratios.sort_by(f64::total_cmp);
-        self.responses.sort_unstable();
-        self.waits.sort_unstable();
-        let ms = |all: &[u64]| {
-            let ms: Vec<f64> = all.iter().map(|&ns| ns as f64 / 1e6).collect();
-            Spread::of(&ms)
-        };
+        const MS: f64 = 1e6;
         let seconds = span_ns as f64 / 1e9;
-        let finished = self.ratios.len() as u64;
+        let finished = self.ratios.len();
+        // Those that count in shares.
+        let all = self.requests - self.cancelled;
+        let mut over = all;
+        let violations = factors.iter().zip(&self.within).map(|(&k, within)| {
+            over -= within;
+            (k, over as f64 / all.max(1) as f64)
+        });
         Summary {
             requests: self.requests,
             finished,
@@ -251,12 +175,12 @@ impl Tally {
             dropped: self.dropped,
             failed: self.failed,
             cancelled: self.cancelled,
-            ratio: Spread::of(&self.ratios),
-            response_ms: ms(&self.responses),
-            wait_ms: ms(&self.waits),
+            violations: violations.collect(),
+            ratio: self.ratios.spread(1.0),
+            response_ms: self.responses.spread(MS),
+            wait_ms: self.waits.spread(MS),
             max_start_ns: self.max_start_ns,
-            max_response_ns: self.responses.last().copied().unwrap_or(0),
-            violations: factors.iter().map(|&k| (k, self.violation(k))).collect(),
+            max_response_ns: self.max_response_ns,
             late: self.late,
             throughput: match span_ns {
                 0 => 0.0,
@@ -269,38 +193,18 @@ impl Tally {
         }
     }
 
-    /// Those that count in shares.
-    fn counted(&self) -> u64 {
-        self.requests - self.cancelled
-    }
-
-    fn violation(&self, k: f64) -> f64 {
-        let within = self.ratios.partition_point(|&r| r <= k) as u64;
-        match self.counted() {
-            0 => 0.0,
-            all => (all - within) as f64 / all as f64,
-        }
-    }
-
-    /// The distribution of ratios, at no more than about 600 points: the tail whole, the rest thinned.
-    fn distribution(&self) -> Vec<(f64, f64)> {
-        let n = self.ratios.len();
-        let step = n.div_ceil(400).max(1);
-        let tail = n.saturating_sub(200);
-        let all = self.counted().max(1) as f64;
-        let points = (0..n).filter(|&i| i >= tail || i % step == 0).map(|i| {
-            let ratio = self.ratios[i];
-            let within = self.ratios.partition_point(|&r| r <= ratio);
-            (ratio, within as f64 / all)
-        });
-        let mut points: Vec<(f64, f64)> = points.collect();
-        points.dedup();
-        points
+    fn distribution(&mut self) -> Vec<(f64, f64)> {
+        let all = (self.requests - self.cancelled).max(1) as f64;
+        let points = self.ratios.distribution().into_iter();
+        points.map(|(k, within)| (k, within as f64 / all)).collect()
     }
 }
 
-/// Counts requests as they end, in any order.
+/// Counts requests as they end, in any order. Shares, counts, moments and extremes are exact however
+/// many there are; for percentiles see [`Spread`].
 pub struct Collector {
+    /// For which violations are counted.
+    factors: Vec<f64>,
     total: Tally,
     models: Vec<Tally>,
     first_ns: u64,
@@ -308,11 +212,17 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// For a plan of so many models.
-    pub fn new(n_models: usize) -> Self {
+    /// For a plan of so many models. Violations are counted for `limits` and [`factors`].
+    pub fn new(n_models: usize, limits: &[f64]) -> Self {
+        let mut factors = factors();
+        factors.extend(limits);
+        factors.sort_by(f64::total_cmp);
+        factors.dedup();
+        let n_factors = factors.len();
         Self {
-            total: Tally::default(),
-            models: (0..n_models).map(|_| Tally::default()).collect(),
+            factors,
+            total: Tally::new(n_factors),
+            models: (0..n_models).map(|_| Tally::new(n_factors)).collect(),
             first_ns: u64::MAX,
             last_ns: 0,
         }
@@ -322,25 +232,23 @@ impl Collector {
     pub fn add(&mut self, record: &Record) {
         self.first_ns = self.first_ns.min(record.arrival_ns);
         self.last_ns = self.last_ns.max(record.finish_ns);
-        self.total.add(record);
-        self.models[record.request.model.index()].add(record);
+        let ratio = ratio(record).map(|r| (r, self.factors.partition_point(|&k| k < r)));
+        self.total.add(record, ratio);
+        self.models[record.request.model.index()].add(record, ratio);
     }
 
-    /// What all came to. Violations are counted for `limits` and [`factors`].
-    pub fn statistics(mut self, models: &[Model], limits: &[f64]) -> Statistics {
-        let mut factors = factors();
-        factors.extend(limits);
-        factors.sort_by(f64::total_cmp);
-        factors.dedup();
+    /// What all came to.
+    pub fn statistics(mut self, models: &[Model]) -> Statistics {
+        let factors = &self.factors;
         let span_ns = self.last_ns.saturating_sub(self.first_ns);
-        let total = self.total.summary(&factors, span_ns);
+        let total = self.total.summary(factors, span_ns);
         let covered = self.total.busy.covered_ns();
         let tallies = models.iter().zip(&mut self.models);
         let models: Vec<ModelSummary> = tallies
             .filter(|(_, tally)| tally.requests > 0)
             .map(|(model, tally)| ModelSummary {
                 model: model.name.clone(),
-                summary: tally.summary(&factors, span_ns),
+                summary: tally.summary(factors, span_ns),
             })
             .collect();
         let p99 = models.iter().filter_map(|m| Some(m.summary.ratio?.p99));
@@ -348,7 +256,7 @@ impl Collector {
             worst_p99: p99.max_by(f64::total_cmp),
             side_by_side: match covered {
                 0 => 0.0,
-                _ => self.total.busy.sum_ns as f64 / covered as f64,
+                _ => self.total.busy.sum_ns() as f64 / covered as f64,
             },
             span_ns,
             distribution: self.total.distribution(),
@@ -478,10 +386,10 @@ mod tests {
     #[test]
     fn statistics_are_those_of_the_records() {
         let records = drawn(3000);
-        let mut collector = Collector::new(3);
+        let mut collector = Collector::new(3, &[2.5]);
         records.iter().rev().for_each(|r| collector.add(r));
         let models = ["a", "b", "idle"].map(model);
-        let found = collector.statistics(&models, &[2.5]);
+        let found = collector.statistics(&models);
         assert!(found.total.violation(2.5).is_some());
         assert_eq!(found.total.violation(2.55), None);
         let end = records.iter().map(|r| r.finish_ns).max().unwrap();
@@ -521,7 +429,7 @@ mod tests {
 
     #[test]
     fn nothing_comes_to_nothing() {
-        let found = Collector::new(1).statistics(&[model("a")], &[2.0]);
+        let found = Collector::new(1, &[2.0]).statistics(&[model("a")]);
         assert_eq!((found.total.ratio, found.total.requests), (None, 0));
         assert_eq!(
             (found.total.throughput, found.total.utilisation),
@@ -533,9 +441,9 @@ mod tests {
 
     #[test]
     fn one_request_has_no_deviation() {
-        let mut collector = Collector::new(1);
+        let mut collector = Collector::new(1, &[]);
         collector.add(&record(0, 10, 1000, 1000));
-        let found = collector.statistics(&[model("a")], &[]);
+        let found = collector.statistics(&[model("a")]);
         let spread = found.total.ratio.unwrap();
         assert_eq!((spread.std, spread.min, spread.p999), (0.0, 2.0, 2.0));
         assert_eq!((found.total.utilisation, found.side_by_side), (0.5, 1.0));

@@ -122,9 +122,8 @@ fn policies(group: &[&Played], limits: &[f64]) -> String {
     header.extend(["done/s", "busy", "at once"].map(String::from));
     let row = |p: &&Played| {
         let (s, total) = (&p.statistics, &p.statistics.total);
-        let of = |get: fn(&crate::load::statistics::Spread) -> f64| {
-            number(total.ratio.as_ref().map(get))
-        };
+        let of =
+            |get: fn(&crate::load::spread::Spread) -> f64| number(total.ratio.as_ref().map(get));
         let mut row = vec![
             label(p, group),
             total.finished.to_string(),
@@ -343,13 +342,13 @@ pub(crate) mod tests {
     use crate::load::statistics::Collector;
 
     pub(crate) fn played(policy: &str, wait_ns: u64) -> Played {
-        let mut collector = Collector::new(1);
+        let mut collector = Collector::new(1, &[2.0]);
         for i in 0..4 {
             collector.add(&record(0, i * 5000, i * wait_ns, 1000));
         }
         Played {
             scene: scene(policy),
-            statistics: collector.statistics(&[model("a")], &[2.0]),
+            statistics: collector.statistics(&[model("a")]),
             bounds: None,
             outputs: None,
         }

@@ -2,9 +2,38 @@
 
 use crate::origin::target;
 use dlirc::cli::progress;
-use dlirc::report::Diagnostic;
+use dlirc::report::{Diagnostic, FAILURE, NO, draw, write_json};
 use models::Architecture;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The status of a bench that ended with `result`.
+pub(crate) fn status(result: Result<ExitCode, Diagnostic>) -> ExitCode {
+    result.unwrap_or_else(|diagnostic| {
+        draw(&diagnostic);
+        ExitCode::from(FAILURE)
+    })
+}
+
+/// Prints `report` as `text`, writes it as JSON to `file` if there is one, and says whether all was
+/// `right`.
+pub(crate) fn finish(
+    text: &str,
+    report: &impl Serialize,
+    file: Option<&Path>,
+    right: bool,
+) -> Result<ExitCode, Diagnostic> {
+    print!("{text}");
+    if let Some(file) = file {
+        write_json(file, report)?;
+    }
+    Ok(if right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NO)
+    })
+}
 
 /// The models called by `names`, or all of them.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Architecture>, Diagnostic> {

@@ -11,8 +11,8 @@ use clap::Parser;
 use dlirc::cli::progress;
 use dlirc::cli::table::table;
 use dlirc::measure::geometric_mean;
-use dlirc::report::{Diagnostic, draw, write_file};
-use examples::{chosen, failed, filled, installed_library};
+use dlirc::report::Diagnostic;
+use examples::{chosen, failed, filled, finish, installed_library, status};
 use origin::{Origin, target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -103,13 +103,7 @@ struct Row {
 }
 
 fn main() -> ExitCode {
-    match bench(&Args::parse()) {
-        Ok(status) => status,
-        Err(diagnostic) => {
-            draw(&diagnostic);
-            ExitCode::FAILURE
-        }
-    }
+    status(bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
@@ -149,14 +143,8 @@ fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
         ),
         models: rows,
     };
-    print!("{}", text(&report));
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-        write_file(file, format!("{text}\n").as_bytes())?;
-    }
     let right = report.models.iter().all(|r| r.error <= TOLERANCE);
-    Ok(ExitCode::from(u8::from(!right)))
+    finish(&text(&report), &report, args.json.as_deref(), right)
 }
 
 impl Args {

@@ -11,8 +11,8 @@ mod origin;
 use clap::Parser;
 use dlirc::cli::progress;
 use dlirc::cli::table::table;
-use dlirc::report::{Diagnostic, draw, write_file};
-use examples::{chosen, failed, filled};
+use dlirc::report::Diagnostic;
+use examples::{chosen, failed, filled, finish, status};
 use origin::{Origin, target};
 use serde::Serialize;
 use serde_json::Value;
@@ -149,13 +149,7 @@ struct ModelRow {
 }
 
 fn main() -> ExitCode {
-    match bench(&Args::parse()) {
-        Ok(status) => status,
-        Err(diagnostic) => {
-            draw(&diagnostic);
-            ExitCode::FAILURE
-        }
-    }
+    status(bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
@@ -193,13 +187,7 @@ fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
         scenes: rows(&all),
         urgent,
     };
-    print!("{}", shown(&report));
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-        write_file(file, format!("{text}\n").as_bytes())?;
-    }
-    Ok(ExitCode::from(u8::from(!right)))
+    finish(&shown(&report), &report, args.json.as_deref(), right)
 }
 
 /// The plan of the set, compiled.

@@ -14,8 +14,8 @@ use dlirc::cli::table::table;
 use dlirc::inputs;
 use dlirc::measure::{Times, geometric_mean};
 use dlirc::oracle::Oracle;
-use dlirc::report::{Diagnostic, draw, write_file};
-use examples::{chosen, failed, filled, installed_library};
+use dlirc::report::Diagnostic;
+use examples::{chosen, failed, filled, finish, installed_library, status};
 use models::Architecture;
 use origin::{Origin, root, target};
 use plans::ModelIndex;
@@ -101,13 +101,7 @@ struct Row {
 }
 
 fn main() -> ExitCode {
-    match bench(&Args::parse()) {
-        Ok(status) => status,
-        Err(diagnostic) => {
-            draw(&diagnostic);
-            ExitCode::FAILURE
-        }
-    }
+    status(bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
@@ -149,14 +143,8 @@ fn bench(args: &Args) -> Result<ExitCode, Diagnostic> {
         geometric_mean_ratio: geometric_mean(rows.iter().map(|r| r.ratio)),
         models: rows,
     };
-    print!("{}", text(&report));
-    if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-        write_file(&file, format!("{text}\n").as_bytes())?;
-    }
     let right = report.models.iter().all(|r| r.error <= TOLERANCE);
-    Ok(ExitCode::from(u8::from(!right)))
+    finish(&text(&report), &report, json.as_deref(), right)
 }
 
 fn measure(

@@ -1,7 +1,7 @@
 //! The blocks of a plan's models as ONNX models, to be run by anything.
 
 use crate::driver::Request;
-use crate::report::{Diagnostic, write_file};
+use crate::report::{Diagnostic, write_json};
 use ir::Dim;
 use onnx::children::{ChildError, Children, Port};
 use plans::file::{OutputError, replace_file};
@@ -144,10 +144,6 @@ fn port(port: &Port) -> Value {
         })
         .collect();
     json!({ "name": port.name, "type": port.ty.dtype.name(), "shape": shape })
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<(), Diagnostic> {
-    write_file(path, format!("{value:#}\n").as_bytes())
 }
 
 /// What [`replace_file`] may fail with.

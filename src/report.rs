@@ -1,6 +1,7 @@
 //! Diagnostics: what they are, and the only place that draws them.
 
 use plans::file::{OutputError, replace_file};
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -199,6 +200,29 @@ pub fn data(bytes: &[u8]) -> Result<(), Diagnostic> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Writes `value` as JSON to stdout, for people and scripts.
+///
+/// # Errors
+/// As [`data`], or when the value has no JSON.
+pub fn data_json(value: &impl Serialize) -> Result<(), Diagnostic> {
+    data(&json(value)?)
+}
+
+/// Makes or replaces the file at `path` with `value` as JSON.
+///
+/// # Errors
+/// As [`write_file`], or when the value has no JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Diagnostic> {
+    write_file(path, &json(value)?)
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Diagnostic> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|e| Diagnostic::error("json", e.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// Makes or replaces the file at `path`, whole or not at all.

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::measure::{Times, geometric_mean};
 use crate::oracle::Oracle;
 use crate::profile::step_times;
-use crate::report::{Diagnostic, data};
+use crate::report::{Diagnostic, data, data_json};
 use clap::Args;
 use plans::{ModelIndex, Step, StepIndex};
 use runtime::{RunOn, Session};
@@ -206,9 +206,7 @@ impl Bench {
             models: reports,
         };
         if self.json {
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-            data(format!("{json}\n").as_bytes())?;
+            data_json(&report)?;
         } else {
             data(text(&report).as_bytes())?;
         }

@@ -10,7 +10,7 @@ use crate::device_code::{Gpus, Workshop};
 use crate::device_model::Sources;
 use crate::driver::{self, Compiled, Request, Target, Watch};
 use crate::measure::peak_memory;
-use crate::report::{Diagnostic, data, draw, say, write_file};
+use crate::report::{Diagnostic, data_json, draw, say, write_file};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
 use passes::lower::{DEFAULT_LANES, MAX_LANES};
@@ -229,7 +229,7 @@ impl Compile {
             draw(&Diagnostic::warning("model", note));
         }
         if self.json {
-            data(format!("{:#}\n", summary_json(&compiled, written)).as_bytes())?;
+            data_json(&summary_json(&compiled, written))?;
         } else if !self.quiet {
             say(&summary(&compiled, written));
         }

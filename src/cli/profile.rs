@@ -11,7 +11,7 @@ use crate::profile::pairs::{self, Pair, Runnable};
 use crate::profile::{
     ClassError, Identity, ModelProfile, Origin, Repeat, class_errors, measure, profile,
 };
-use crate::report::{Diagnostic, data, say, write_file};
+use crate::report::{Diagnostic, data, data_json, say, write_file};
 use clap::{Args, Subcommand};
 use costs::database::default_path;
 use costs::{Database, Key, Kind};
@@ -178,9 +178,7 @@ impl Profile {
             say(&format!("wrote {}", file.display()));
         }
         if self.json {
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-            data(format!("{json}\n").as_bytes())?;
+            data_json(&report)?;
         } else {
             data(text(&report).as_bytes())?;
         }

@@ -3,7 +3,7 @@
 use crate::cli::table::table;
 use crate::inputs;
 use crate::measure::Times;
-use crate::report::{Diagnostic, data};
+use crate::report::{Diagnostic, data, data_json};
 use plans::ModelIndex;
 use runtime::Session;
 use serde::Serialize;
@@ -122,9 +122,7 @@ pub(super) fn bench(
         predicted_over_measured: predicted_ms / own.median_ms,
     };
     if as_json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-        data(format!("{json}\n").as_bytes())?;
+        data_json(&report)?;
     } else {
         data(text(&report).as_bytes())?;
     }

@@ -6,7 +6,7 @@ use crate::cli::table::{mib, ty};
 use crate::inputs::{self, InputFile};
 use crate::measure::{Times, peak_memory};
 use crate::npy;
-use crate::report::{Diagnostic, data, say, write_file};
+use crate::report::{Diagnostic, data, data_json, say, write_file};
 use clap::Args;
 use ir::Tensor;
 use plans::{Model, ModelIndex, ValidPlan};
@@ -198,9 +198,7 @@ impl Run {
             outputs,
         };
         if self.json {
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-            data(format!("{json}\n").as_bytes())?;
+            data_json(&report)?;
         } else {
             data(text(&report, plan).as_bytes())?;
         }

@@ -7,7 +7,7 @@ use crate::load::play::{Asked, Player, Source, Stage};
 use crate::load::scene::{Kind, Service, plan_hash};
 use crate::load::table::{Played, csv, text};
 use crate::load::{page, trace};
-use crate::report::{Diagnostic, NO, data, draw, say, write_file};
+use crate::report::{Diagnostic, NO, data, data_json, draw, say, write_file};
 use clap::Args;
 use plans::{Model, ValidPlan};
 use runtime::schedule::{Options, Policy};
@@ -397,13 +397,11 @@ impl Scenes {
             played
                 .iter_mut()
                 .for_each(|p| p.statistics.distribution.clear());
-            let json = serde_json::to_string_pretty(&Report {
+            data_json(&Report {
                 plan: self.plan.display().to_string(),
                 against_simulation: against_simulation(&played),
                 scenes: played,
-            });
-            let json = json.map_err(|e| Diagnostic::error("json", e.to_string()))?;
-            data(format!("{json}\n").as_bytes())?;
+            })?;
         } else {
             data(text(&played, &self.limits).as_bytes())?;
             data(beside_simulation(&against_simulation(&played)).as_bytes())?;

@@ -5,7 +5,7 @@ use crate::cli::models::{Machine, sources};
 use crate::cli::table::table;
 use crate::inputs;
 use crate::oracle::Oracle;
-use crate::report::{Diagnostic, NO, data, say};
+use crate::report::{Diagnostic, NO, data, data_json, say};
 use clap::Args;
 use plans::{Model, ModelIndex};
 use runtime::Session;
@@ -101,9 +101,7 @@ impl Verify {
             outputs,
         };
         if self.json {
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|e| Diagnostic::error("json", e.to_string()))?;
-            data(format!("{json}\n").as_bytes())?;
+            data_json(&report)?;
         } else {
             data(text(&report, &self.plan).as_bytes())?;
         }

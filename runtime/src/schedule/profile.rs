@@ -198,13 +198,6 @@ impl Profile {
         self.excess[a * self.n_blocks + b] = slowdown.saturating_sub(1000);
     }
 
-    /// Says what a model takes alone and whole, in nanoseconds, if there is such a model.
-    pub fn set_solo(&mut self, model: usize, ns: u64) {
-        if let Some(model) = self.models.get_mut(model) {
-            model.solo_ns = ns;
-        }
-    }
-
     /// As [`Profile::set_pair`] for all blocks of two models, which may be the same one.
     pub fn set_models(&mut self, a: usize, b: usize, slowdown: [u32; 2]) {
         for i in 0..self.models.get(a).map_or(0, |m| m.blocks.len()) {

@@ -99,14 +99,19 @@ impl DeviceModel {
         }
     }
 
-    /// The device's name.
-    pub fn name(&self) -> &str {
+    /// The description of the device that the plan is for.
+    pub fn device(&self) -> &Device {
         let model = if self.arch == 0 {
             &self.host
         } else {
             &self.gpu
         };
-        &model.device().name
+        model.device()
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.device().name
     }
 
     /// What predictions need of it.

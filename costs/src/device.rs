@@ -159,7 +159,7 @@ impl Device {
     }
 
     /// The device that a text describes.
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let device: Device = toml::from_str(text).map_err(|e| e.to_string())?;
         device.check()?;
         Ok(device)

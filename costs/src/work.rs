@@ -1,7 +1,10 @@
 //! What matters of a kernel for the time that it takes.
 
+use serde::Serialize;
+use std::fmt;
+
 /// One run of a kernel, as plain data.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Work {
     /// Its class, as device files name them: `contract`, or more precisely `contract.conv`.
     pub class: String,
@@ -21,7 +24,7 @@ pub struct Work {
 }
 
 /// The blocks of one launch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Grid {
     /// Their number.
     pub blocks: u64,
@@ -31,7 +34,20 @@ pub struct Grid {
     pub resident: u32,
 }
 
+/// `blocks x threads / resident`, without spaces.
+impl fmt::Display for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}/{}", self.blocks, self.threads, self.resident)
+    }
+}
+
 impl Work {
+    /// The launches as text, one after the other.
+    pub fn launches_text(&self) -> String {
+        let each: Vec<String> = self.launches.iter().map(Grid::to_string).collect();
+        each.join(" ")
+    }
+
     /// Bytes read and written.
     pub fn bytes(&self) -> u64 {
         self.bytes_read.saturating_add(self.bytes_written)

@@ -87,7 +87,10 @@ fn one_of_many_makes_the_file() {
                 scope.spawn(|| Database::open(&path).unwrap());
             }
         });
-        assert_eq!(Database::open_existing(&path).unwrap().devices().unwrap(), []);
+        assert_eq!(
+            Database::open_existing(&path).unwrap().devices().unwrap(),
+            []
+        );
     }
 }
 

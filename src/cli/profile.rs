@@ -9,14 +9,15 @@ use crate::driver::{self, Request, Target};
 use crate::profile::describe::{Sizes, describe};
 use crate::profile::pairs::{self, Pair, Runnable};
 use crate::profile::{
-    ClassError, Identity, ModelProfile, Origin, Repeat, class_errors, measure, profile,
+    ClassError, Identity, ModelProfile, Origin, Repeat, chains, class_errors, measure, profile,
 };
 use crate::report::{Diagnostic, data, data_json, say, write_file};
 use clap::{Args, Subcommand};
 use costs::database::default_path;
+use costs::fit::{Chain, fit, mean_error};
 use costs::{Database, Key, Kind};
 use passes::predict::Costs;
-use plans::ModelIndex;
+use plans::{ModelIndex, ValidPlan};
 use runtime::{Engine, Loaded, RunOn};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ Examples:
   dlirc profile resnet50.onnx vgg19.onnx --device cuda:0 --pairs
   dlirc profile both.dlplan --db profile.db --csv both.csv
   dlirc profile both.dlplan --dry --json
+  dlirc profile *.onnx --device-model mine.toml --fit mine.toml
   dlirc profile device --device cpu -o this.toml"
 )]
 pub(super) struct Profile {
@@ -70,6 +72,10 @@ pub(super) struct Profile {
     /// Write the steps and blocks as comma-separated values.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a description of the device that fits what was measured, for --device-model. Models of
+    /// all kinds of operators fit best.
+    #[arg(long, value_name = "FILE")]
+    fit: Option<PathBuf>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -121,6 +127,57 @@ pub(super) struct Report {
     pub(super) errors: Vec<ClassError>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) pairs: Vec<PairReport>,
+    #[serde(skip)]
+    known: Known,
+}
+
+/// What there is to fit a description of a device to.
+#[derive(Default)]
+struct Known {
+    /// The description that predictions are by; none if there is no plan.
+    device: Option<costs::Device>,
+    chains: Vec<Chain>,
+}
+
+impl Known {
+    /// Adds what was measured of models of a plan on the device that `model` describes.
+    fn add(&mut self, model: &DeviceModel, plan: &ValidPlan, profiles: &[ModelProfile]) {
+        let device = model.device();
+        let is_of_device = |step: &plans::Step| model.description(step.device).kind == device.kind;
+        for profile in profiles {
+            self.chains.extend(chains(plan, profile, is_of_device));
+        }
+        self.device = Some(device.clone());
+    }
+
+    /// Writes the description that fits, and says how far its predictions are off.
+    fn fit(&self, name: &str, file: &Path) -> Result<(), Diagnostic> {
+        let n_samples: usize = self.chains.iter().map(|c| c.samples.len()).sum();
+        let Some(before) = self.device.as_ref().filter(|_| n_samples > 0) else {
+            return Err(Diagnostic::error(
+                "nothing-measured",
+                format!("no step was measured on {name}, so that no description fits"),
+            )
+            .help("leave out --dry, or name the database that has measurements by --db"));
+        };
+        let after = costs::Device {
+            name: name.to_owned(),
+            ..fit(before, &self.chains)
+        };
+        let text = format!(
+            "# Fitted by dlirc {} to {n_samples} measured steps.\n\n{}",
+            env!("CARGO_PKG_VERSION"),
+            after.to_text()?
+        );
+        write_file(file, text.as_bytes())?;
+        let [before, after] =
+            [before, &after].map(|device| 100.0 * mean_error(device, &self.chains));
+        say(&format!(
+            "wrote {}: predictions are off by {after:.1} % on average, before by {before:.1} %",
+            file.display()
+        ));
+        Ok(())
+    }
 }
 
 /// Two blocks side by side: how many times as long each takes.
@@ -177,6 +234,9 @@ impl Profile {
             write_file(file, csv(&report.models).as_bytes())?;
             say(&format!("wrote {}", file.display()));
         }
+        if let Some(file) = &self.fit {
+            report.known.fit(&report.device, file)?;
+        }
         if self.json {
             data_json(&report)?;
         } else {
@@ -209,6 +269,7 @@ impl Profile {
         let plans = self.plans(&target)?;
         let mut device = String::new();
         let mut models = vec![];
+        let mut known = Known::default();
         for loaded in &plans {
             let plan = loaded.plan();
             let target = super::compile::target(&plan.fingerprint.target)
@@ -220,8 +281,9 @@ impl Profile {
             let model = DeviceModel::find(&sources, &target)?;
             model.notes.iter().for_each(|note| say(note));
             device = model.name().to_owned();
-            let each = (0..plan.models.len() as u32).map(ModelIndex);
-            models.extend(each.map(|m| profile(plan, m, &model.costs(), &BTreeSet::new())));
+            let profiles = profiles(plan, &model.costs(), &BTreeSet::new());
+            known.add(&model, plan, &profiles);
+            models.extend(profiles);
         }
         Ok(Report {
             device,
@@ -230,6 +292,7 @@ impl Profile {
             errors: class_errors(&models),
             models,
             pairs: vec![],
+            known,
         })
     }
 
@@ -292,10 +355,11 @@ impl Profile {
             ..model.costs()
         };
         let mut models = vec![];
+        let mut known = Known::default();
         for engine in &engines {
-            let plan = engine.plan();
-            let each = (0..plan.models.len() as u32).map(ModelIndex);
-            models.extend(each.map(|m| profile(plan, m, &costs, &fresh)));
+            let profiles = profiles(engine.plan(), &costs, &fresh);
+            known.add(&model, engine.plan(), &profiles);
+            models.extend(profiles);
         }
         Ok(Report {
             pairs: pairs.iter().map(|p| pair_report(p, &costs)).collect(),
@@ -304,6 +368,7 @@ impl Profile {
             database: path.display().to_string(),
             errors: class_errors(&models),
             models,
+            known,
         })
     }
 
@@ -322,6 +387,12 @@ impl Profile {
         };
         DeviceModel::find(&sources, &target)
     }
+}
+
+/// What is known of each model of a plan.
+fn profiles(plan: &ValidPlan, costs: &Costs<'_>, fresh: &BTreeSet<Key>) -> Vec<ModelProfile> {
+    let models = (0..plan.models.len() as u32).map(ModelIndex);
+    models.map(|m| profile(plan, m, costs, fresh)).collect()
 }
 
 /// The plan of `models`.

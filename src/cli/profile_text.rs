@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 /// The steps and blocks of all models as comma-separated values, times in nanoseconds.
 pub(super) fn csv(models: &[ModelProfile]) -> String {
     let mut text = String::from(
-        "model,kind,index,label,class,origin,n,mean_ns,std_ns,min_ns,p50_ns,p90_ns,p99_ns,max_ns,\
-         bytes,flop,share,predicted_ns,error,key\n",
+        "model,kind,index,label,origin,n,mean_ns,std_ns,min_ns,p50_ns,p90_ns,p99_ns,max_ns,class,dtype,\
+         flop,bytes_read,bytes_written,launches,rounds,share,predicted_ns,error,key\n",
     );
     for model in models {
         let all: f64 = model.blocks.iter().map(|b| b.ns).sum();
@@ -17,10 +17,9 @@ pub(super) fn csv(models: &[ModelProfile]) -> String {
             kind: "step",
             index: s.step,
             label: &s.label,
-            class: &s.class,
             origin: s.origin,
             measured: s.measured,
-            work: Some((s.bytes, s.flop)),
+            work: Some(&s.work),
             share: s.share,
             predicted_ns: s.predicted_ns,
             error: s.error,
@@ -30,7 +29,6 @@ pub(super) fn csv(models: &[ModelProfile]) -> String {
             kind: "block",
             index: b.block,
             label: "",
-            class: "",
             origin: b.origin,
             measured: b.measured,
             work: None,
@@ -50,10 +48,9 @@ struct Line<'a> {
     kind: &'static str,
     index: usize,
     label: &'a str,
-    class: &'a str,
     origin: Origin,
     measured: Option<crate::profile::Measured>,
-    work: Option<(u64, u64)>,
+    work: Option<&'a costs::Work>,
     share: f64,
     predicted_ns: f64,
     error: Option<f64>,
@@ -70,19 +67,27 @@ impl Line<'_> {
             ),
         };
         let work = match self.work {
-            None => ",".to_owned(),
-            Some((bytes, flop)) => format!("{bytes},{flop}"),
+            None => ",".repeat(6),
+            Some(w) => format!(
+                "{},{},{},{},{},{},{}",
+                w.class,
+                w.dtype,
+                w.flop,
+                w.bytes_read,
+                w.bytes_written,
+                w.launches_text(),
+                w.rounds
+            ),
         };
         let error = self.error.map_or(String::new(), |e| format!("{e:.4}"));
         // Writing to a string can't fail.
         let _ = writeln!(
             text,
-            "{},{},{},{},{},{},{times},{work},{:.6},{:.1},{error},{}",
+            "{},{},{},{},{},{times},{work},{:.6},{:.1},{error},{}",
             field(model),
             self.kind,
             self.index,
             field(self.label),
-            self.class,
             origin(self.origin),
             self.share,
             self.predicted_ns,
@@ -121,14 +126,14 @@ pub(super) fn text(report: &Report) -> String {
             .map(|s| {
                 vec![
                     format!("{}: {}", s.step, s.label),
-                    s.class.clone(),
+                    s.work.class.clone(),
                     us(s.ns),
                     or_dash(s.measured.map(|m| m.std_ns)),
                     or_dash(s.measured.map(|m| m.p50_ns)),
                     or_dash(s.measured.map(|m| m.p99_ns)),
                     percent(s.share),
-                    mib(s.bytes),
-                    format!("{:.2}", s.flop as f64 / 1e6),
+                    mib(s.work.bytes()),
+                    format!("{:.2}", s.work.flop as f64 / 1e6),
                     us(s.predicted_ns),
                     signed(s.error),
                     origin(s.origin).into(),

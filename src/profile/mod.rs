@@ -8,7 +8,7 @@ mod rows;
 
 pub use measure::{Repeat, measure, step_times};
 pub use rows::{
-    BlockRow, ClassError, Measured, ModelProfile, Origin, StepRow, class_errors, profile,
+    BlockRow, ClassError, Measured, ModelProfile, Origin, StepRow, chains, class_errors, profile,
 };
 
 use crate::report::Diagnostic;

@@ -1,8 +1,9 @@
 //! What is known of a model's steps and blocks, and how far predictions are off.
 
-use costs::{Key, Source, Times};
+use costs::fit::{Chain, Sample};
+use costs::{Key, Source, Times, Work};
 use passes::predict::{Costs, block_key, predict, step_key, work};
-use plans::{ModelIndex, StepIndex, ValidPlan};
+use plans::{ModelIndex, Step, StepIndex, ValidPlan};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +26,10 @@ pub struct StepRow {
     pub step: usize,
     /// The operators that it computes.
     pub label: String,
-    /// The class of its kernel, as device descriptions name it.
-    pub class: String,
+    /// What it does: the class of its kernel as device descriptions name it, operations, bytes and
+    /// blocks.
+    #[serde(flatten)]
+    pub work: Work,
     /// Where its time comes from.
     pub origin: Origin,
     /// Its time: the mean of what was measured, or what is predicted.
@@ -41,10 +44,6 @@ pub struct StepRow {
     /// How far the prediction is off, relative to what was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<f64>,
-    /// Operations; a multiply-add counts as 2.
-    pub flop: u64,
-    /// Bytes read and written.
-    pub bytes: u64,
     /// What its measurement is kept under, in hexadecimal.
     pub key: String,
 }
@@ -143,15 +142,13 @@ pub fn profile(
         steps.push(StepRow {
             step: i,
             label: step.label.clone(),
-            class: work(plan, step, costs.arch).class,
+            work: work(plan, step, costs.arch),
             origin: origin(&key, is_measured),
             ns: alone.ns,
             share: 0.0,
             measured: measured.map(Measured::from),
             predicted_ns,
             error: is_measured.then(|| predicted_ns / alone.ns - 1.0),
-            flop: step.flop,
-            bytes: step.bytes_read.saturating_add(step.bytes_written),
             key: hex(&key),
         });
         keys.push(key);
@@ -190,6 +187,37 @@ pub fn profile(
     }
 }
 
+/// What was measured of a model's steps that `is_of_device` picks. Where a block is one chain of them,
+/// and was measured too, its time goes with them.
+pub fn chains(
+    plan: &ValidPlan,
+    profile: &ModelProfile,
+    is_of_device: impl Fn(&Step) -> bool,
+) -> Vec<Chain> {
+    let of_block = |block: &BlockRow| {
+        let all = block.first_step..block.first_step + block.n_steps;
+        let rows = profile.steps.iter().filter(|row| all.contains(&row.step));
+        let sample = |row: &StepRow| {
+            let measured = row.measured.filter(|_| is_of_device(&plan.steps[row.step]));
+            measured.map(|m| Sample {
+                work: row.work.clone(),
+                n: 1,
+                ns: m.p50_ns,
+            })
+        };
+        let samples: Vec<Sample> = rows.filter_map(sample).collect();
+        let lane = plan.steps[block.first_step].lane;
+        let is_chain = plan.steps[all].iter().all(|s| s.lane == lane);
+        let is_whole = is_chain && samples.len() == block.n_steps;
+        let ns = block
+            .measured
+            .filter(|_| is_whole)
+            .map_or(0.0, |m| m.p50_ns);
+        Chain { samples, ns }
+    };
+    profile.blocks.iter().map(of_block).collect()
+}
+
 fn hex(key: &Key) -> String {
     key.0.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -219,7 +247,7 @@ pub fn class_errors(models: &[ModelProfile]) -> Vec<ClassError> {
             .filter(|s| s.error.is_some())
     };
     for step in measured() {
-        by_class.entry(&step.class).or_default().push(step);
+        by_class.entry(&step.work.class).or_default().push(step);
     }
     let of = |class: &str, steps: Vec<&StepRow>| {
         let errors = || steps.iter().filter_map(|s| s.error).map(f64::abs);

@@ -87,6 +87,39 @@ fn what_was_measured_is_kept() {
 }
 
 #[test]
+fn a_description_is_fitted_to_what_was_measured() {
+    let place = two();
+    let measured = "profile two.dlplan --device cpu --threads 1 --repeat 3 --db p.db";
+    let said = place.done(&format!("{measured} --fit this.toml")).err;
+    let percents: Vec<f64> = said
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [after, before] = percents[..] else {
+        panic!("{said}");
+    };
+    assert!(after < before, "{said}");
+
+    let with = |model: &str| {
+        let line = format!("{measured} --dry --json --device-model {model}");
+        let report = json(&place, &line);
+        let errors = list(&report, "errors").iter();
+        let all = errors.filter(|e| e["class"] == "all").next_back().unwrap();
+        (report["device"].clone(), all["mean"].as_f64().unwrap())
+    };
+    let ((name, fitted), (_, known)) = (with("this.toml"), with("cpu"));
+    assert!(name.as_str().unwrap().contains("1 threads"), "{name}");
+    assert!(fitted < known, "{fitted} {known}");
+
+    let refused = place.fails(
+        "profile two.dlplan --dry --db none.db --fit none.toml",
+        "nothing-measured",
+    );
+    assert!(refused.contains("no step was measured"), "{refused}");
+    assert!(!place.path("none.toml").exists());
+}
+
+#[test]
 fn blocks_are_measured_side_by_side() {
     let place = two();
     let line = "profile two.dlplan --device cpu --threads 1 --repeat 3 --db p.db --pairs";

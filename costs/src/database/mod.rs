@@ -200,11 +200,6 @@ impl Database {
         work: &Work,
         times: &Times,
     ) -> Result<(), DatabaseError> {
-        let launches: Vec<String> = work
-            .launches
-            .iter()
-            .map(|g| format!("{}x{}/{}", g.blocks, g.threads, g.resident))
-            .collect();
         self.run(
             "INSERT OR REPLACE INTO kernels (device, key, label, class, dtype, flop, bytes_read, \
              bytes_written, launches, rounds, n, mean_ns, std_ns, min_ns, p50_ns, p90_ns, p99_ns, \
@@ -219,7 +214,7 @@ impl Database {
                 integer(work.flop),
                 integer(work.bytes_read),
                 integer(work.bytes_written),
-                launches.join(" "),
+                work.launches_text(),
                 integer(work.rounds),
                 integer(times.n),
                 times.mean_ns,

@@ -61,6 +61,26 @@ template <int pending> DEVICE void copy_async_wait() {
 }
 #endif
 
+// part: read_shared
+#ifdef __CUDACC_RTC__
+// Reads 8 or 16 bytes of shared memory here. Plain reads wander to where their values are used, which
+// then wait.
+template <class T> DEVICE T read_shared(const void* from) {
+    const unsigned at = (unsigned)__cvta_generic_to_shared(from);
+    if constexpr (sizeof(T) == 8) {
+        uint2 words;
+        asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(words.x), "=r"(words.y) : "r"(at));
+        return *(const T*)&words;
+    } else {
+        static_assert(sizeof(T) == 16);
+        uint4 words;
+        asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+            : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w) : "r"(at));
+        return *(const T*)&words;
+    }
+}
+#endif
+
 // part: shuffle shuffle_xor shuffle_up shuffle_down ballot warp_sync
 #ifdef __CUDACC_RTC__
 // Exchanges between the lanes of a warp, all of which take part.

@@ -125,6 +125,10 @@ inline void copy_async_4(void* to, const void* from, bool valid = true) {
     if ((uintptr_t)to % 4 || (uintptr_t)from % 4) emulation::fail("a copy of 4 bytes is not aligned");
     emulation::copy_async(to, valid ? from : nullptr, 4);
 }
+template <class T> inline T read_shared(const void* from) {
+    if ((uintptr_t)from % sizeof(T)) emulation::fail("a read of shared memory is not aligned");
+    return *(const T*)from;
+}
 inline void copy_async_commit() { emulation::commit_copies(); }
 template <int pending> inline void copy_async_wait() { emulation::wait_copies(pending); }
 

@@ -209,20 +209,18 @@ impl<'a> Loader<'a> {
             "const unsigned {name}_row = {first} + {start};\n\
              unsigned {name}_inside = 0;"
         );
-        if let Some(stride) = self.row_stride() {
-            let row = format!("({signed}){name}_row");
-            let _ = writeln!(
-                out,
-                "const {signed} {name}_from = {};\n\
-                 #pragma unroll\n\
-                 for (int i = 0; i < {n_rows}; i++) if ({name}_row + {later} < {total}u) {name}_inside |= 1u << i;",
-                offset([(row.as_str(), stride)], self.width)
-            );
-            return;
-        }
-        let _ = writeln!(out, "{signed} {name}_from[{n_rows}];");
+        let stride = self.row_stride();
+        let _ = match stride {
+            Some(stride) => {
+                let row = format!("({signed}){name}_row");
+                let from = offset([(row.as_str(), stride)], self.width);
+                writeln!(out, "const {signed} {name}_from = {from};")
+            }
+            None => writeln!(out, "{signed} {name}_from[{n_rows}];"),
+        };
         if self.has_masks() {
-            let _ = writeln!(out, "unsigned {name}_met[{n_rows}];");
+            let words = n_rows.div_ceil(self.rows_of_mask());
+            let _ = writeln!(out, "unsigned {name}_met[{words}] = {{}};");
         } else {
             for c in 0..factor.checks.len() {
                 let _ = writeln!(out, "int {name}_check{c}[{n_rows}];");
@@ -234,15 +232,19 @@ impl<'a> Loader<'a> {
              const unsigned row = {name}_row + {later};\n\
              if (row < {total}u) {name}_inside |= 1u << i;"
         );
-        let from = if factor.checks.is_empty() {
-            offset_at("row", self.own, &factor.own, "at", self.width, out)
-        } else {
+        if !factor.checks.is_empty() {
             let names = split("row", self.own, "at", self.width, out);
             self.write_checks(&names, out);
-            let terms = names.iter().map(String::as_str);
-            offset(terms.zip(factor.own.iter().copied()), self.width)
-        };
-        let _ = writeln!(out, "{name}_from[i] = {from};\n}}");
+            if stride.is_none() {
+                let terms = names.iter().map(String::as_str);
+                let from = offset(terms.zip(factor.own.iter().copied()), self.width);
+                let _ = writeln!(out, "{name}_from[i] = {from};");
+            }
+        } else if stride.is_none() {
+            let from = offset_at("row", self.own, &factor.own, "at", self.width, out);
+            let _ = writeln!(out, "{name}_from[i] = {from};");
+        }
+        out.push_str("}\n");
     }
 
     /// The row of a thread's first slot, and how many rows after it that of its slot number `i` is.
@@ -262,16 +264,25 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The stride of rows, if they are all one apart and none of their elements lies outside.
+    /// The stride of rows, if there is one.
     fn row_stride(&self) -> Option<i64> {
-        let stride = only(self.own, &self.factor.own);
-        stride.filter(|_| self.factor.checks.is_empty())
+        only(self.own, &self.factor.own)
     }
 
     /// Whether a word has a bit for each tap along each checked dimension.
     fn has_masks(&self) -> bool {
+        self.is_checked() && self.mask_bits() < 32
+    }
+
+    /// Bits of a row that say which taps along each checked dimension it meets.
+    fn mask_bits(&self) -> u64 {
         let taps = self.factor.checks.iter().map(|c| self.form.k[c.k]);
-        self.is_checked() && taps.sum::<u64>() < 32
+        taps.sum()
+    }
+
+    /// Rows whose bits share a word, in which one bit is free: no row meets everything.
+    fn rows_of_mask(&self) -> u64 {
+        (31 / self.mask_bits().max(1)).max(1)
     }
 
     /// Where each check's bits start.
@@ -288,9 +299,6 @@ impl<'a> Loader<'a> {
     /// What a row's checks need: which taps lie inside, or where the first one lies.
     fn write_checks(&self, names: &[String], out: &mut String) {
         let name = self.name;
-        if self.has_masks() {
-            let _ = writeln!(out, "{name}_met[i] = 0;");
-        }
         for ((c, check), start) in self
             .factor
             .checks
@@ -304,13 +312,14 @@ impl<'a> Loader<'a> {
             };
             let first = format!("(int){} * {} + {shift}", names[check.own], check.own_step);
             let _ = if self.has_masks() {
+                let (rows, taps) = (self.rows_of_mask(), self.mask_bits());
                 let total: u64 = self.own.iter().product();
                 writeln!(
                     out,
                     "#pragma unroll\n\
                      for (int t = 0; t < {}; t++) {{\n\
                      const bool is_met = row < {total}u && (unsigned)({first} + t * {}) < {}u;\n\
-                     {name}_met[i] |= (unsigned)is_met << ({start} + t);\n\
+                     {name}_met[i / {rows}] |= (unsigned)is_met << (i % {rows} * {taps} + {start} + t);\n\
                      }}",
                     self.form.k[check.k], check.k_step, check.extent
                 )
@@ -410,7 +419,10 @@ impl<'a> Loader<'a> {
             valid.push(format!("({name}_inside >> i & 1)"));
         }
         if self.has_masks() {
-            valid.push(format!("({name}_met[i] & tap_bits) == tap_bits"));
+            let (rows, taps) = (self.rows_of_mask(), self.mask_bits());
+            valid.push(format!(
+                "({name}_met[i / {rows}] >> i % {rows} * {taps} & tap_bits) == tap_bits"
+            ));
         } else {
             for (c, check) in self.factor.checks.iter().enumerate() {
                 valid.push(format!(

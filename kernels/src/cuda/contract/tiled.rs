@@ -342,7 +342,7 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
          }}\n\
          {commit}"
     );
-    write_products(s, left, right, out);
+    write_products(s, form.sum, left, right, out);
     let _ = writeln!(out, "stage = stage == {ahead}u ? 0 : stage + 1;\n}}");
     if is_asynchronous {
         out.push_str("copy_async_wait<0>();\n");
@@ -359,16 +359,25 @@ struct Reads {
     /// Rows of the tile, lanes along them.
     n_rows: u64,
     lanes: u64,
+    /// Whether quads are read where the program says so.
+    is_ahead: bool,
 }
 
 impl Reads {
-    fn new(loader: &Loader<'_>, name: &'static str, n_rows: u64, lanes: u64) -> Self {
+    fn new(
+        loader: &Loader<'_>,
+        name: &'static str,
+        n_rows: u64,
+        lanes: u64,
+        is_ahead: bool,
+    ) -> Self {
         Self {
             name,
             lie: loader.lie,
             pitch: loader.pitch(),
             n_rows,
             lanes,
+            is_ahead,
         }
     }
 
@@ -399,33 +408,135 @@ impl Reads {
     /// As [`Reads::quad`], with another type of several elements.
     fn some(&self, read: &str, c: &str, i: &str, k: &str) -> String {
         let (name, pitch, lanes) = (self.name, self.pitch, self.lanes);
-        match self.lie {
+        let at = match self.lie {
             Lie::Inner => {
                 let quarter = self.n_rows / 4 * pitch;
                 format!(
-                    "*(const {read}*)({name}_at + ({i}) * {quarter} + ({c}) * {} + ({k}))",
+                    "{name}_at + ({i}) * {quarter} + ({c}) * {} + ({k})",
                     lanes * pitch
                 )
             }
-            Lie::Outer => format!(
-                "*(const {read}*)({name}_at + ({k}) * {pitch} + ({c}) * {})",
-                lanes * 4
-            ),
+            Lie::Outer => format!("{name}_at + ({k}) * {pitch} + ({c}) * {}", lanes * 4),
+        };
+        match self.is_ahead {
+            true => format!("read_shared<{read}>({at})"),
+            false => format!("*(const {read}*)({at})"),
         }
     }
 }
 
 /// Adds the products of one stage.
-fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut String) {
+fn write_products(s: &Tiled, sum: DType, left: &Loader<'_>, right: &Loader<'_>, out: &mut String) {
     let (rows, cols) = (s.thread_rows, s.thread_cols);
-    let l = Reads::new(left, "left", s.rows, LANES.0);
-    let r = Reads::new(right, "right", s.cols, LANES.1);
+    // Where sums leave few registers free, the compiler reads what products wait for right before
+    // them; elsewhere it reads ahead by itself.
+    let is_ahead = rows * cols == 64 && sum_size(sum) == 4;
+    let l = Reads::new(left, "left", s.rows, LANES.0, is_ahead);
+    let r = Reads::new(right, "right", s.cols, LANES.1, is_ahead);
     out.push_str(&l.base(left, s, rows, "row"));
     out.push_str(&r.base(right, s, cols, "col"));
+    match is_ahead {
+        true => write_products_ahead(s, &l, &r, out),
+        false => write_products_plainly(s, &l, &r, out),
+    }
+}
+
+/// Adds `left * right` to each sum of a thread.
+fn each_sum(s: &Tiled, left: &str, right: &str) -> String {
+    format!(
+        "#pragma unroll\nfor (int i = 0; i < {}; i++) {{\n\
+         #pragma unroll\n\
+         for (int j = 0; j < {}; j++) sums[i][j] += {left} * {right};\n}}\n",
+        s.thread_rows, s.thread_cols
+    )
+}
+
+/// Products of what was read before the products that come first.
+fn write_products_ahead(s: &Tiled, l: &Reads, r: &Reads, out: &mut String) {
     let depth = s.slice_depth();
-    // More steps at once, or wider reads of one factor beside another, would hold more than the
-    // registers do.
+    let sides = [(l, s.thread_rows), (r, s.thread_cols)];
+    let fill = |reads: &Reads, n: u64, to: &str, k: &str| {
+        let (count, from) = match reads.lie {
+            Lie::Inner => (n, reads.some("Pair", "i / 4", "i % 4", k)),
+            Lie::Outer => (n / 4, reads.quad("i", "0", k)),
+        };
+        format!(
+            "#pragma unroll\nfor (int i = 0; i < {count}; i++) {}_k[{to}][i] = {from};\n",
+            reads.name
+        )
+    };
+    // Writing to a string does not fail.
+    if (l.lie, r.lie) == (Lie::Inner, Lie::Inner) {
+        let (rows, cols) = (s.thread_rows, s.thread_cols);
+        let _ = writeln!(
+            out,
+            "Quad next_right = {};\n\
+             #pragma unroll 1\n\
+             for (int k = 0; k < {depth}; k += 4) {{\n\
+             Quad left_k[{rows}];\n\
+             #pragma unroll\n\
+             for (int i = 0; i < {rows}; i++) left_k[i] = {};\n\
+             #pragma unroll\n\
+             for (int j = 0; j < {cols}; j++) {{\n\
+             const Quad right_k = next_right;\n\
+             // What is read last is the next slice, or the padding.\n\
+             next_right = j < {} ? {} : {};\n\
+             #pragma unroll\n\
+             for (int q = 0; q < 4; q++) {{\n\
+             #pragma unroll\n\
+             for (int i = 0; i < {rows}; i++) sums[i][j] += left_k[i].x[q] * right_k.x[q];\n\
+             }}\n}}\n}}",
+            r.quad("0", "0", "0"),
+            l.quad("i / 4", "i % 4", "k"),
+            cols - 1,
+            r.quad("(j + 1) / 4", "(j + 1) % 4", "k"),
+            r.quad("0", "0", "k + 4"),
+        );
+        return;
+    }
+    // Of steps next to each other in memory two are read at once, and the next two while their
+    // second products are added; of others one.
+    let is_paired = |reads: &Reads| reads.lie == Lie::Inner;
+    for (reads, n) in sides {
+        let (what, count) = match reads.lie {
+            Lie::Inner => ("Pair", n),
+            Lie::Outer => ("Quad", n / 4),
+        };
+        let _ = writeln!(out, "{what} {}_k[2][{count}];", reads.name);
+        out.push_str(&fill(reads, n, "0", "0"));
+    }
+    let unroll = if is_paired(l) || is_paired(r) { 2 } else { 1 };
+    let _ = writeln!(
+        out,
+        "#pragma unroll {unroll}\n\
+         for (int k = 0; k < {depth}; k += 2) {{\n\
+         const int now = k / 2 % 2;\n\
+         const int next = k + 2 < {depth} ? k + 2 : k;"
+    );
+    let term = |reads: &Reads, i: &str, q: &str| match reads.lie {
+        Lie::Inner => format!("{}_k[now][{i}].x[{q}]", reads.name),
+        Lie::Outer => format!("{}_k[{q}][{i} / 4].x[{i} % 4]", reads.name),
+    };
+    for (q, k) in [("0", "k + 1"), ("1", "next")] {
+        for (reads, n) in sides {
+            match (is_paired(reads), q) {
+                (true, "0") => {}
+                (true, _) => out.push_str(&fill(reads, n, "1 - now", k)),
+                (false, "0") => out.push_str(&fill(reads, n, "1", k)),
+                (false, _) => out.push_str(&fill(reads, n, "0", k)),
+            }
+        }
+        out.push_str(&each_sum(s, &term(l, "i", q), &term(r, "j", q)));
+    }
+    out.push_str("}\n");
+}
+
+/// Products of what is read right before them.
+fn write_products_plainly(s: &Tiled, l: &Reads, r: &Reads, out: &mut String) {
+    let (rows, cols) = (s.thread_rows, s.thread_cols);
+    let depth = s.slice_depth();
     let unroll = (64 / (rows * cols)).min(depth / 4);
+    // Wider reads of one factor beside another would hold more than the registers do.
     let (read, step) = if (l.lie, r.lie) != (Lie::Inner, Lie::Inner) && rows * cols == 64 {
         ("Pair", 2)
     } else {
@@ -453,41 +564,35 @@ fn write_products(s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out: &mut St
             reads.quad("c", "0", "k + q")
         )
     };
-    let each = |left: &str, right: &str| {
-        format!(
-            "#pragma unroll\nfor (int i = 0; i < {rows}; i++) {{\n\
-             #pragma unroll\n\
-             for (int j = 0; j < {cols}; j++) sums[i][j] += {left} * {right};\n}}\n"
-        )
-    };
     let steps = &format!("#pragma unroll\nfor (int q = 0; q < {step}; q++) {{\n");
     match (l.lie, r.lie) {
         (Lie::Outer, Lie::Outer) => {
             out.push_str(steps);
-            out.push_str(&one(&l, rows));
-            out.push_str(&one(&r, cols));
-            out.push_str(&each(
+            out.push_str(&one(l, rows));
+            out.push_str(&one(r, cols));
+            out.push_str(&each_sum(
+                s,
                 "left_one[i / 4].x[i % 4]",
                 "right_one[j / 4].x[j % 4]",
             ));
             out.push('}');
         }
         (Lie::Inner, Lie::Outer) => {
-            out.push_str(&all(&l, rows, "k"));
+            out.push_str(&all(l, rows, "k"));
             out.push_str(steps);
-            out.push_str(&one(&r, cols));
-            out.push_str(&each("left_k[i].x[q]", "right_one[j / 4].x[j % 4]"));
+            out.push_str(&one(r, cols));
+            out.push_str(&each_sum(s, "left_k[i].x[q]", "right_one[j / 4].x[j % 4]"));
             out.push('}');
         }
         (Lie::Outer, Lie::Inner) => {
-            out.push_str(&all(&r, cols, "k"));
+            out.push_str(&all(r, cols, "k"));
             out.push_str(steps);
-            out.push_str(&one(&l, rows));
-            out.push_str(&each("left_one[i / 4].x[i % 4]", "right_k[j].x[q]"));
+            out.push_str(&one(l, rows));
+            out.push_str(&each_sum(s, "left_one[i / 4].x[i % 4]", "right_k[j].x[q]"));
             out.push('}');
         }
         (Lie::Inner, Lie::Inner) => {
-            out.push_str(&all(&l, rows, "k"));
+            out.push_str(&all(l, rows, "k"));
             let _ = writeln!(
                 out,
                 "#pragma unroll\nfor (int j = 0; j < {cols}; j++) {{\n\

@@ -6,7 +6,7 @@ use crate::device_model::{DeviceModel, Sources};
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
-use passes::lower::{Branches, LowerOptions, Lowered, lower};
+use passes::lower::{Branches, Lanes, LowerOptions, Lowered, lower};
 use passes::manager::Observer;
 use passes::partition::{Generation, Splitter};
 use passes::{PassCx, Phase};
@@ -205,7 +205,10 @@ pub fn compile(request: &Request, observer: &mut dyn Watch) -> Result<Compiled, 
         gpu,
         host_classes: request.on_host.clone(),
         one_at_a_time: request.one_at_a_time,
-        lanes: request.lanes(),
+        lanes: Some(Lanes {
+            most: request.lanes(),
+            predict: device.costs().gpu,
+        }),
         n_nodes: summary.models.iter().map(|m| m.n_nodes as u32).collect(),
         hashes,
         options: canonical_options(request) + &device.options,

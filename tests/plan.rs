@@ -2,7 +2,7 @@
 
 use ir::Program;
 use passes::PassCx;
-use passes::lower::{DEFAULT_LANES, LowerOptions, Lowered, Source, lower};
+use passes::lower::{DEFAULT_LANES, Lanes, LowerOptions, Lowered, Source, lower};
 use plans::{Image, ImageIndex, ImageKind, Plan, StepIndex, ValidPlan};
 use runtime::Loaded;
 
@@ -151,11 +151,17 @@ pub(crate) fn lowered_with(
     host_classes: &[String],
     lanes: u16,
 ) -> Result<Lowered, String> {
+    let device =
+        costs::Device::of_arch(gpu.map_or(0, |gpu| gpu.arch)).map_err(|e| e.to_string())?;
+    let predict = costs::Roofline::new(device);
     let options = LowerOptions {
         target: if gpu.is_some() { "cuda:sm_90" } else { "cpu" }.into(),
         gpu,
         host_classes: host_classes.to_vec(),
-        lanes,
+        lanes: Some(Lanes {
+            most: lanes,
+            predict: &predict,
+        }),
         n_nodes: vec![0; program.graphs.len()],
         hashes: vec![[0; 32]; program.graphs.len()],
         compiler: "test".into(),

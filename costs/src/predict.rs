@@ -1,6 +1,7 @@
 //! The interface of predictors.
 
 use crate::Work;
+use std::fmt::Debug;
 
 /// How long something takes.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,7 +33,7 @@ pub struct Demand {
 }
 
 /// Says how long work takes on a device.
-pub trait Predict {
+pub trait Predict: Debug {
     /// One run of a kernel, timed by itself.
     fn alone(&self, work: &Work) -> Estimate;
 
@@ -42,6 +43,10 @@ pub trait Predict {
 
     /// What a kernel takes of the device while its chain runs alone.
     fn demand(&self, work: &Work) -> Demand;
+
+    /// The share of the room for blocks that the fullest launch of a kernel takes, from 0 to 1; all of it
+    /// on a device that has no such thing.
+    fn room(&self, work: &Work) -> f64;
 
     /// How many times as long each of two takes while the other one runs beside it.
     fn together(&self, a: &Demand, b: &Demand) -> [f64; 2];

@@ -165,6 +165,19 @@ impl Predict for Roofline {
         }
     }
 
+    fn room(&self, work: &Work) -> f64 {
+        match self.device.kind {
+            Kind::Cpu => 1.0,
+            Kind::Cuda => {
+                let taken = |grid: &Grid| {
+                    let (_, resident) = self.occupied(grid);
+                    grid.blocks as f64 / (resident as f64 * f64::from(self.device.units))
+                };
+                work.launches.iter().map(taken).fold(0.0, f64::max).min(1.0)
+            }
+        }
+    }
+
     fn together(&self, a: &Demand, b: &Demand) -> [f64; 2] {
         // What is wanted twice is shared in proportion; who does not want it does not wait for it.
         let used = |own: f64, other: f64| if own > 0.0 { own + other } else { 0.0 };
@@ -230,6 +243,8 @@ mod tests {
         assert!(ns(265 << 24, 265) > 1.2 * ns(264 << 24, 264));
         let demand = |blocks| p.demand(&work(blocks << 28, 0, blocks)).compute;
         assert!(demand(264 * 8) > 0.85 && demand(20) < 0.2);
+        let room = |blocks| p.room(&work(0, 0, blocks));
+        assert_eq!([0, 66, 264, 265].map(room), [0.0, 0.25, 1.0, 1.0]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use costs::database::Measured;
 use costs::{Demand, Estimate, Grid, Key, Predict, Source, Work};
 use plans::spec::{LibrarySpec, MapSpec, MovementSpec, Operand, Problem};
 use plans::{
-    BlockIndex, CoRun, Code, Device, ImageKind, KernelSpec, Launch, Place, Plan, Step, StepIndex,
+    BlockIndex, CoRun, Code, Device, ImageKind, KernelSpec, Launch, Place, Plan, Resources, Step,
+    StepIndex,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -193,32 +194,63 @@ pub fn block_key(steps: &[Key]) -> Key {
 
 /// What of a step matters for its time on a GPU of architecture `arch`, or on the host.
 pub fn work(plan: &Plan, step: &Step, arch: u32) -> Work {
-    let spec = &plan.kernels[step.kernel.index()];
     let code = step.code.as_ref().map(|c| &plan.codes[c.code.index()]);
     let launches = code.map_or(vec![], |code| {
-        let grid = |launch| grid(plan, code, launch, arch);
+        let grid = |launch| grid(launch, &resources(plan, code, launch, arch), arch);
         code.launches.iter().map(grid).collect()
     });
-    Work {
-        class: class(plan, step, spec),
-        dtype: spec
-            .args()
-            .first()
-            .map_or("f32", |arg| arg.dtype.name())
-            .into(),
+    let run = Run {
+        spec: &plan.kernels[step.kernel.index()],
         flop: step.flop,
-        bytes_read: step.bytes_read.saturating_sub(not_read(spec)),
+        bytes_read: step.bytes_read,
         bytes_written: step.bytes_written,
-        launches,
-        rounds: match spec {
-            KernelSpec::Recurrent(s) => s.time.max(1),
-            _ => 1,
+        leaves_on: match step.args.last().map(|a| a.place) {
+            Some(Place::Buffer(b)) => plan.arenas[plan.buffers[b.index()].arena.index()].device,
+            Some(Place::Weight(_)) => Device::Cpu,
+            None => step.device,
         },
+        launches,
+    };
+    run.work()
+}
+
+/// A step, in a plan or before there is one.
+pub(crate) struct Run<'a> {
+    pub spec: &'a KernelSpec,
+    pub flop: u64,
+    /// Each operand once.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// Where its last argument lies.
+    pub leaves_on: Device,
+    pub launches: Vec<Grid>,
+}
+
+impl Run<'_> {
+    /// What of it matters for its time.
+    pub(crate) fn work(self) -> Work {
+        let spec = self.spec;
+        Work {
+            class: class(spec, self.leaves_on),
+            dtype: spec
+                .args()
+                .first()
+                .map_or("f32", |arg| arg.dtype.name())
+                .into(),
+            flop: self.flop,
+            bytes_read: self.bytes_read.saturating_sub(not_read(spec)),
+            bytes_written: self.bytes_written,
+            launches: self.launches,
+            rounds: match spec {
+                KernelSpec::Recurrent(s) => s.time.max(1),
+                _ => 1,
+            },
+        }
     }
 }
 
 /// The class as device files name it: the kernel's, and what else sets times of its kernels apart.
-fn class(plan: &Plan, step: &Step, spec: &KernelSpec) -> String {
+fn class(spec: &KernelSpec, leaves_on: Device) -> String {
     let more = match spec {
         KernelSpec::Contract(s) => match &s.problem {
             Problem::MatMul { m, n, .. } if (*m).min(*n) <= 1 => "vector",
@@ -238,22 +270,12 @@ fn class(plan: &Plan, step: &Step, spec: &KernelSpec) -> String {
         | KernelSpec::Attention(_)
         | KernelSpec::Window(_)
         | KernelSpec::Recurrent(_) => return spec.class().into(),
-        KernelSpec::Transfer(_) => match step.args.last().map(|a| on_device(plan, a.place)) {
-            Some(false) => "from",
-            _ => "to",
+        KernelSpec::Transfer(_) => match leaves_on {
+            Device::Cpu => "from",
+            Device::Cuda(_) => "to",
         },
     };
     format!("{}.{more}", spec.class())
-}
-
-fn on_device(plan: &Plan, place: Place) -> bool {
-    match place {
-        Place::Buffer(b) => {
-            let arena = plan.buffers[b.index()].arena;
-            plan.arenas[arena.index()].device != Device::Cpu
-        }
-        Place::Weight(_) => false,
-    }
 }
 
 /// Bytes that count as read, each operand once, though a gather picks only some of them.
@@ -280,8 +302,8 @@ fn not_read(spec: &KernelSpec) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// The blocks of a launch, and how many of them a multiprocessor holds.
-fn grid(plan: &Plan, code: &Code, launch: &Launch, arch: u32) -> Grid {
+/// What a launch takes of a multiprocessor, if there is an image to tell.
+fn resources(plan: &Plan, code: &Code, launch: &Launch, arch: u32) -> Resources {
     // Machine code for the architecture, else that of an older one of the same major number, which
     // runs on it.
     let images = code.images.iter().map(|i| &plan.images[i.index()]);
@@ -289,14 +311,18 @@ fn grid(plan: &Plan, code: &Code, launch: &Launch, arch: u32) -> Grid {
         ImageKind::Cubin(of) if of / 10 == arch / 10 && of <= arch => Some((of, image)),
         _ => None,
     });
-    let resources = fits.max_by_key(|(of, _)| *of).and_then(|(_, image)| {
+    let found = fits.max_by_key(|(of, _)| *of).and_then(|(_, image)| {
         image
             .resources
             .iter()
             .find(|r| r.function == launch.function)
     });
-    let resources = resources.cloned().unwrap_or_default();
-    let held = plans::occupancy::occupancy(arch, &resources, launch);
+    found.cloned().unwrap_or_default()
+}
+
+/// The blocks of a launch, and how many of them a multiprocessor of architecture `arch` holds.
+pub(crate) fn grid(launch: &Launch, resources: &Resources, arch: u32) -> Grid {
+    let held = plans::occupancy::occupancy(arch, resources, launch);
     let threads = |n: [u32; 3]| n.iter().fold(1u64, |all, &n| all.saturating_mul(n.into()));
     Grid {
         blocks: threads(launch.grid),

@@ -1,8 +1,9 @@
 //! Programs to plan files.
 
+use costs::{Device, Roofline};
 use ir::Program;
 use kernels::cuda::Target;
-use passes::lower::{DEFAULT_LANES, LowerOptions, Source, lower};
+use passes::lower::{DEFAULT_LANES, Lanes, LowerOptions, Source, lower};
 use passes::{PassCx, Phase};
 use plans::file::{place_images, to_bytes, weights_len};
 use plans::{Image, ImageIndex, ImageKind, Lengths, Plan};
@@ -22,12 +23,18 @@ pub fn compile(mut program: Program, max_weights: u64, max_arenas: u64) -> Vec<V
             return vec![];
         }
     }
+    let Ok(predict) = Device::of_arch(ARCH).map(Roofline::new) else {
+        return vec![];
+    };
     let mut files = vec![];
     for gpu in [None, Target::of_arch(ARCH).ok()] {
         let options = LowerOptions {
             target: gpu.map_or_else(|| "cpu".into(), |_| format!("cuda:sm_{ARCH}")),
             gpu,
-            lanes: DEFAULT_LANES,
+            lanes: Some(Lanes {
+                most: DEFAULT_LANES,
+                predict: &predict,
+            }),
             n_nodes: program.graphs.iter().map(|_| 1).collect(),
             hashes: program.graphs.iter().map(|_| [0; 32]).collect(),
             options: String::new(),

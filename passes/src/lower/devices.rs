@@ -42,7 +42,7 @@ pub(super) fn place(
     draft: &mut ModelDraft,
     model: &str,
     target: &cuda::Target,
-    options: &LowerOptions,
+    options: &LowerOptions<'_>,
     codes: &mut Codes,
     weights: &mut Ordered,
     warnings: &mut Vec<String>,

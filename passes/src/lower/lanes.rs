@@ -1,12 +1,14 @@
 //! Branches of a model that a GPU runs at once: a lane for each step, and what it waits for.
 //!
 //! Small kernels leave most of a GPU idle, and take as long as their latency lasts; several at once
-//! take little longer than one. A step that waits for steps of other lanes starts later, though. So steps are spread over lanes where the time that this is
-//! expected to save is more than it costs, and stay in one lane everywhere else.
+//! take little longer than one. A step that waits for steps of other lanes starts later, though. So
+//! steps are spread over lanes where the time that this is expected to save is more than it costs, and
+//! stay in one lane everywhere else.
 
 use super::estimate::{Estimate, estimate};
 use super::order::{Clocks, dependencies};
 use super::steps::ModelDraft;
+use costs::Predict;
 use kernels::cuda::{Generated, Target};
 use plans::Device;
 use std::cmp::Reverse;
@@ -20,7 +22,7 @@ pub const DEFAULT_LANES: u16 = 8;
 /// The most lanes that may be asked for.
 pub const MAX_LANES: u16 = plans::validate::MAX_LANES as u16;
 
-/// Nanoseconds that a step starts later because it waits for one step of another lane.
+/// Nanoseconds that a step starts later because it waits for one step of another lane, on an H200.
 const FORK: f64 = 300.0;
 /// The same if it waits for several steps.
 const JOIN: f64 = 1000.0;
@@ -31,6 +33,15 @@ const MAX_TRIED: usize = 16;
 /// What lanes must be expected to save: nanoseconds, and a share of the time in one lane.
 const MIN_SAVED: f64 = 1500.0;
 const MIN_SHARE: f64 = 0.03;
+
+/// Lanes for the branches of models on a GPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes<'a> {
+    /// The most that a model gets; with one, its steps run one after the other.
+    pub most: u16,
+    /// Predicts what its steps take.
+    pub predict: &'a dyn Predict,
+}
 
 /// What is expected of the lanes of a model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,15 +55,15 @@ pub struct Branches {
     pub spread_ns: u64,
 }
 
-/// Gives the steps of `draft` lanes, at most `most`, and what they wait for; where there are several,
-/// steps come in the order in which they are expected to start.
+/// Gives the steps of `draft` lanes and what they wait for; where there are several lanes, steps come
+/// in the order in which they are expected to start.
 pub(super) fn assign(
     draft: &mut ModelDraft,
     codes: &[Generated],
     target: &Target,
-    most: u16,
+    lanes: Lanes<'_>,
 ) -> Branches {
-    let most = usize::from(most.min(MAX_LANES));
+    let most = usize::from(lanes.most.min(MAX_LANES));
     let (mut in_line, mut saved) = (0.0, 0.0);
     // For each step of the new order: the step, its lane, and what comes before it.
     let mut new: Vec<(usize, usize)> = vec![];
@@ -66,7 +77,7 @@ pub(super) fn assign(
             new.extend(range.map(|i| (i, 0)));
             continue;
         }
-        let graph = Graph::new(draft, codes, target, range.clone());
+        let graph = Graph::new(draft, codes, target, lanes.predict, range.clone());
         in_line += graph.estimates.iter().map(|e| e.ns).sum::<f64>();
         for piece in graph.pieces() {
             match graph.spread(piece.clone(), most) {
@@ -136,11 +147,17 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(draft: &ModelDraft, codes: &[Generated], target: &Target, range: Range<usize>) -> Self {
+    fn new(
+        draft: &ModelDraft,
+        codes: &[Generated],
+        target: &Target,
+        predict: &dyn Predict,
+        range: Range<usize>,
+    ) -> Self {
         let steps = &draft.steps[range.clone()];
         let code = |i: usize| steps[i].code.map(|c| &codes[c]);
         let estimates = (0..steps.len())
-            .map(|i| estimate(&steps[i], code(i), target))
+            .map(|i| estimate(draft, &steps[i], code(i), target, predict))
             .collect();
         let mut after = dependencies(draft, range);
         // Two launches whose blocks all wait for each other could each have room for a part only.
@@ -453,6 +470,8 @@ impl<'a> Simulation<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lower::{LowerOptions, lower};
+    use costs::Work;
 
     /// Steps that take so many microseconds and keep busy such a share, after others.
     fn graph(steps: &[(f64, f64, &[usize])]) -> Graph {
@@ -520,6 +539,89 @@ mod tests {
         // A chain has nothing to gain.
         let chain = graph(&[(9.0, 0.1, &[]), (9.0, 0.1, &[0]), (9.0, 0.1, &[1])]);
         assert_eq!(chain.pieces(), [0..1, 1..2, 2..3]);
+    }
+
+    /// Says the same of all kernels.
+    #[derive(Debug)]
+    struct Same {
+        ns: f64,
+        compute: f64,
+        room: f64,
+    }
+
+    impl Predict for Same {
+        fn alone(&self, _: &Work) -> costs::Estimate {
+            costs::Estimate {
+                ns: 2.0 * self.ns,
+                std_ns: 0.0,
+                source: costs::Source::Predicted,
+            }
+        }
+
+        fn in_chain(&self, _: &Work, alone: costs::Estimate) -> costs::Estimate {
+            costs::Estimate {
+                ns: alone.ns / 2.0,
+                ..alone
+            }
+        }
+
+        fn demand(&self, _: &Work) -> costs::Demand {
+            costs::Demand {
+                compute: self.compute,
+                memory: 0.0,
+            }
+        }
+
+        fn room(&self, _: &Work) -> f64 {
+            self.room
+        }
+
+        fn together(&self, _: &costs::Demand, _: &costs::Demand) -> [f64; 2] {
+            [1.0; 2]
+        }
+    }
+
+    #[test]
+    fn lanes_are_as_predictions_say() {
+        let text = "
+weight w: f32[64, 64] = random 1
+weight v: f32[64, 64] = random 2
+model m {
+  input %x: f32[64, 64]
+  input %y: f32[64, 64]
+  %1 = MatMul(%x, w) @\"left\"
+  %2 = Softmax(%1) {axis = 1} @\"left\"
+  %3 = MatMul(%y, v) @\"right\"
+  %4 = Softmax(%3) {axis = 1} @\"right\"
+  output \"left\" = %2
+  output \"right\" = %4
+}";
+        let mut program = ir::text::parse(text).unwrap();
+        let mut cx = crate::PassCx::new(crate::Options::default());
+        for &(phase, _) in crate::PIPELINE {
+            crate::manager::run(phase, &mut program, &mut cx).unwrap();
+        }
+        let lanes = |ns, compute, room| {
+            let options = LowerOptions {
+                gpu: Some(Target::of_arch(90).unwrap()),
+                hashes: vec![[0; 32]],
+                lanes: Some(Lanes {
+                    most: 8,
+                    predict: &Same { ns, compute, room },
+                }),
+                ..LowerOptions::default()
+            };
+            lower(&program, &options).unwrap().branches[0]
+        };
+        let found = lanes(10_000.0, 0.3, 0.2);
+        assert_eq!((found.lanes, found.in_line_ns), (2, 40_000));
+        // Half of it, what starting and joining takes aside.
+        assert!((20_000..23_000).contains(&found.spread_ns), "{found:?}");
+        // What takes all of a GPU, or no time, stays in line.
+        for (ns, compute, room) in [(1e4, 1.0, 0.2), (1e4, 0.3, 1.0), (500.0, 0.3, 0.2)] {
+            let found = lanes(ns, compute, room);
+            assert_eq!((found.lanes, found.spread_ns), (1, found.in_line_ns));
+        }
     }
 
     #[test]

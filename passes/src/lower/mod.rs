@@ -11,5 +11,5 @@ mod plan;
 mod steps;
 mod weights;
 
-pub use lanes::{Branches, DEFAULT_LANES, MAX_LANES};
+pub use lanes::{Branches, DEFAULT_LANES, Lanes, MAX_LANES};
 pub use plan::{LowerError, LowerOptions, Lowered, Source, lower};

@@ -2,7 +2,7 @@
 
 use super::bound::bound;
 use super::devices::{self, Codes, GPU};
-use super::lanes::{self, Branches};
+use super::lanes::{self, Branches, Lanes};
 use super::memory::{Lifetime, place};
 use super::order::Clocks;
 use super::steps::{ModelDraft, StorageKind, lower_graph};
@@ -70,8 +70,8 @@ impl fmt::Display for LowerError {
 impl std::error::Error for LowerError {}
 
 /// What shapes a plan beside the program.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LowerOptions {
+#[derive(Clone, Debug, Default)]
+pub struct LowerOptions<'a> {
     /// The target as the user gave it.
     pub target: String,
     /// The GPU that device code is made for; without one, everything runs on the host.
@@ -80,9 +80,9 @@ pub struct LowerOptions {
     pub host_classes: Vec<String>,
     /// Whether models never run at once, so that one arena serves them all in turn.
     pub one_at_a_time: bool,
-    /// The most lanes that the steps of a model on a GPU may be spread over; with none or one, they
-    /// run one after the other.
-    pub lanes: u16,
+    /// Lanes that the steps of a model on a GPU may be spread over; without, they run one after the
+    /// other.
+    pub lanes: Option<Lanes<'a>>,
     /// Number of nodes of each model before optimisation.
     pub n_nodes: Vec<u32>,
     /// BLAKE3 of each model after import.
@@ -104,7 +104,7 @@ pub struct Lowered {
     pub n_split: usize,
     /// Device code that is still to be compiled, each once; the plan has no images yet.
     pub sources: Vec<Source>,
-    /// For each model what is expected of its lanes, if the plan is for a GPU.
+    /// For each model what is expected of its lanes, if the plan is for a GPU and lanes were asked for.
     pub branches: Vec<Branches>,
 }
 
@@ -118,7 +118,7 @@ pub struct Source {
 }
 
 /// The plan of `program`, whose graphs have regions.
-pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, LowerError> {
+pub fn lower(program: &Program, options: &LowerOptions<'_>) -> Result<Lowered, LowerError> {
     let bounded = program
         .graphs
         .iter()
@@ -143,8 +143,9 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
                 &mut ordered,
                 &mut plan.warnings,
             );
-            let all = &codes.generated;
-            branches.push(lanes::assign(draft, all, target, options.lanes));
+            if let Some(lanes) = options.lanes {
+                branches.push(lanes::assign(draft, &codes.generated, target, lanes));
+            }
         }
     }
     let mut builder = Builder {
@@ -182,7 +183,7 @@ pub fn lower(program: &Program, options: &LowerOptions) -> Result<Lowered, Lower
     })
 }
 
-fn empty_plan(options: &LowerOptions) -> Plan {
+fn empty_plan(options: &LowerOptions<'_>) -> Plan {
     Plan {
         fingerprint: Fingerprint {
             compiler: options.compiler.clone(),
@@ -291,7 +292,7 @@ impl Builder<'_> {
         (m, graph): (usize, &Graph),
         draft: &ModelDraft,
         weights: &BTreeMap<WeightId, WeightIndex>,
-        options: &LowerOptions,
+        options: &LowerOptions<'_>,
     ) {
         let model = ModelIndex(m as u32);
         let places = self.buffers(model, draft, weights);

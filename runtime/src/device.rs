@@ -1,7 +1,66 @@
 //! What runs the steps of a plan.
 
-use plans::{ModelIndex, StepIndex, ValidPlan};
+use plans::{ModelIndex, Round, StepIndex, ValidPlan};
 use std::ops::Range;
+
+/// What a session runs as a whole: a model is as a round of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whole {
+    /// One model.
+    Model(ModelIndex),
+    /// One of the plan's rounds, by number.
+    Round(usize),
+}
+
+impl Whole {
+    /// The models that are run, in the plan's order; none of a round that does not exist.
+    pub(crate) fn models(self, plan: &ValidPlan) -> Vec<ModelIndex> {
+        match self {
+            Whole::Model(model) => vec![model],
+            Whole::Round(round) => {
+                let placed = self::round(plan, round).map_or(&[][..], |r| &r.placed);
+                let blocks = placed.iter().map(|p| &plan.blocks[p.block.index()]);
+                let mut models: Vec<ModelIndex> = blocks.map(|b| b.model).collect();
+                models.sort_unstable();
+                models.dedup();
+                models
+            }
+        }
+    }
+
+    /// The positions of its steps in the plan, in the order in which they are commanded.
+    pub(crate) fn steps(self, plan: &ValidPlan) -> Vec<usize> {
+        match self {
+            Whole::Model(model) => plan.models[model.index()].steps().collect(),
+            Whole::Round(round) => {
+                let placed = self::round(plan, round).map_or(&[][..], |r| &r.placed);
+                let blocks = placed.iter().map(|p| &plan.blocks[p.block.index()]);
+                blocks.flat_map(|b| b.steps()).collect()
+            }
+        }
+    }
+
+    /// Gives `device` the commands that run it once.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`].
+    pub(crate) fn replay<D: Device>(
+        self,
+        plan: &ValidPlan,
+        device: &mut D,
+    ) -> Result<(), D::Error> {
+        match self {
+            Whole::Model(model) => replay(plan, model, device),
+            Whole::Round(round) => replay_round(plan, round, device),
+        }
+    }
+}
+
+/// Round `round` of the plan, if it has as many.
+pub(crate) fn round(plan: &ValidPlan, round: usize) -> Option<&Round> {
+    plan.deploy.as_ref()?.rounds.get(round)
+}
 
 /// Takes the commands that run a model, in order.
 ///
@@ -94,7 +153,7 @@ pub fn replay_round<D: Device>(
     round: usize,
     device: &mut D,
 ) -> Result<(), D::Error> {
-    let Some(found) = plan.deploy.as_ref().and_then(|d| d.rounds.get(round)) else {
+    let Some(found) = self::round(plan, round) else {
         return Ok(());
     };
     device.begin_round(round)?;

@@ -2,22 +2,18 @@
 
 mod blocks;
 mod device;
+mod run;
 
 use crate::cpu::exec::{Cx, FaultFlag, Needs};
-use crate::cuda::{DeviceSession, Io, OnHost, PinnedMemory, SessionModels, is_on_device};
-use crate::device::{Device, replay};
+use crate::cuda::{DeviceSession, PinnedMemory, SessionModels, is_on_device};
 use crate::engine::Engine;
 use crate::error::{BindError, PortError, RunError, StepRef};
 use crate::memory::{ALIGN, AlignedBytes};
-use crate::timeline::{Span, Work};
 use plans::{
     Arena, BufferIndex, DType, Model, ModelIndex, Place, Port, RunSize, StepIndex, ValidPlan,
 };
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-mod round;
 
 /// Memory to run the models of a plan in, one at a time or as one of the plan's rounds.
 ///
@@ -362,109 +358,6 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a model once, from its inputs to its outputs. Nothing is allocated.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such model, or a step or the device fails.
-    pub fn run(&mut self, model: ModelIndex) -> Result<(), RunError> {
-        if self.device.is_some() {
-            return self
-                .on_device(model, |device, engine, on_host| {
-                    device.run(engine, model, Io::Host, false, on_host)
-                })
-                .map(|_| ());
-        }
-        self.replay(model, None)
-    }
-
-    /// As [`Session::run`]; `observe` is called for each step with the time that it took.
-    ///
-    /// Steps on a CUDA device are timed by the device, with each waiting for the ones that it depends
-    /// on to end, and `observe` is called when all are done; the first such run of a model allocates.
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::run`].
-    pub fn run_observed(
-        &mut self,
-        model: ModelIndex,
-        observe: &mut dyn FnMut(StepIndex, Duration),
-    ) -> Result<(), RunError> {
-        if self.device.is_none() {
-            return self.replay(model, Some(observe));
-        }
-        for span in self.run_spans(model)? {
-            if let Work::Step(step) = span.work {
-                observe(step, span.duration);
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs a model once and says when each of its steps ran, in the order of the plan;
-    /// [`chrome_trace`](crate::timeline::chrome_trace) draws that. Times are taken as
-    /// [`Session::run_observed`] does.
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::run`].
-    pub fn run_spans(&mut self, model: ModelIndex) -> Result<Vec<Span>, RunError> {
-        if self.device.is_some() {
-            return self.on_device(model, |device, engine, on_host| {
-                device.run_spans(engine, model, on_host)
-            });
-        }
-        let began = Instant::now();
-        let mut spans = vec![];
-        self.replay(
-            model,
-            Some(&mut |step, duration| {
-                spans.push(Span {
-                    work: Work::Step(step),
-                    start: began.elapsed().saturating_sub(duration),
-                    duration,
-                });
-            }),
-        )?;
-        Ok(spans)
-    }
-
-    /// Runs a model once with its inputs as they lie on the device, and leaves its outputs there:
-    /// nothing is copied to or from [`Session::input_mut`] and [`Session::output`]. Waits for the
-    /// end. On the host, this is [`Session::run`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::run`].
-    pub fn run_on_device(&mut self, model: ModelIndex) -> Result<(), RunError> {
-        if self.device.is_none() {
-            return self.run(model);
-        }
-        self.on_device(model, |device, engine, on_host| {
-            device.run(engine, model, Io::Device, false, on_host)
-        })
-        .map(|_| ())
-    }
-
-    /// As [`Session::run_on_device`]; gives the time from the start of the model's first step to the
-    /// end of its last, as the device measures it; on the host, the time of the run.
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::run`].
-    pub fn run_on_device_timed(&mut self, model: ModelIndex) -> Result<Duration, RunError> {
-        let began = Instant::now();
-        if self.device.is_none() {
-            self.run(model)?;
-            return Ok(began.elapsed());
-        }
-        let time = self.on_device(model, |device, engine, on_host| {
-            device.run(engine, model, Io::Device, true, on_host)
-        })?;
-        Ok(time.unwrap_or_default())
-    }
-
     /// Copies the inputs of a model to the device, for [`Session::run_on_device`]. Nothing is done
     /// for those that lie on the host anyway.
     ///
@@ -495,41 +388,6 @@ impl Session {
     /// Bytes of device memory that the session takes, beside the weights that all sessions share.
     pub fn device_bytes(&self) -> u64 {
         self.device.as_ref().map_or(0, |d| d.device_bytes())
-    }
-
-    /// Lets the device run a model, with a way to run steps on the host.
-    fn on_device<T>(
-        &mut self,
-        model: ModelIndex,
-        run: impl FnOnce(&mut DeviceSession, &Engine, OnHost<'_>) -> Result<T, RunError>,
-    ) -> Result<T, RunError> {
-        self.of(model).map_err(RunError::Model)?;
-        let engine = Arc::clone(&self.engine);
-        let mut device = self.device.take();
-        let result = match device.as_deref_mut() {
-            Some(device) => run(device, &engine, &mut |step| {
-                // SAFETY: the session is borrowed mutably, and what runs on the device was waited
-                // for.
-                unsafe { self.run_step(step) }
-            }),
-            None => Err(RunError::Model(self.no_model(model.0))),
-        };
-        self.device = device;
-        result
-    }
-
-    fn replay(
-        &mut self,
-        model: ModelIndex,
-        observe: Option<&mut dyn FnMut(StepIndex, Duration)>,
-    ) -> Result<(), RunError> {
-        self.of(model).map_err(RunError::Model)?;
-        let engine = Arc::clone(&self.engine);
-        let mut device = Cpu {
-            session: self,
-            observe,
-        };
-        replay(engine.plan(), model, &mut device)
     }
 
     /// # Safety
@@ -593,41 +451,6 @@ fn no_port(model: &Model, kind: &'static str, asked: &str) -> PortError {
         kind,
         asked: asked.to_owned(),
         ports: ports(model, kind).iter().map(|p| p.name.clone()).collect(),
-    }
-}
-
-/// The CPU, running steps as they are commanded. Lanes are one: the list of steps is an order in
-/// which they may run.
-struct Cpu<'a, 'b> {
-    session: &'a mut Session,
-    observe: Option<&'b mut dyn FnMut(StepIndex, Duration)>,
-}
-
-impl Device for Cpu<'_, '_> {
-    type Error = RunError;
-
-    fn begin(&mut self, _model: ModelIndex) -> Result<(), RunError> {
-        Ok(())
-    }
-
-    fn wait(&mut self, _step: StepIndex, _on: StepIndex) -> Result<(), RunError> {
-        Ok(())
-    }
-
-    fn launch(&mut self, step: StepIndex) -> Result<(), RunError> {
-        let Some(observe) = self.observe.as_mut() else {
-            // SAFETY: the session is borrowed mutably.
-            return unsafe { self.session.run_step(step) };
-        };
-        let start = Instant::now();
-        // SAFETY: as above.
-        unsafe { self.session.run_step(step) }?;
-        observe(step, start.elapsed());
-        Ok(())
-    }
-
-    fn end(&mut self, _model: ModelIndex) -> Result<(), RunError> {
-        Ok(())
     }
 }
 

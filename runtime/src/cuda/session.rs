@@ -2,29 +2,26 @@
 
 mod blocks;
 mod places;
+mod run;
 
 use super::bound::failed_to_allocate;
 use super::context::{Context, Current, Event, Stream};
 use super::driver::DriverError;
 use super::graph::Graph;
 use super::memory::{DeviceMemory, PinnedMemory};
-use super::schedule::{Cut, Part, Schedule, schedule};
 use super::{DevicePtr, is_on_device};
 use crate::cpu::exec::Fault;
+use crate::device::Whole;
 use crate::engine::Engine;
 use crate::error::{BindError, During, RunError, StepRef};
-use crate::timeline::{Span, Work};
 use blocks::Blocks;
-use places::Steps;
 use plans::{
     ArenaKind, BUFFER_ALIGN, BufferIndex, Device, FAULT_POSITION, ModelIndex, Port, StepIndex,
     ValidPlan,
 };
+use run::Runnable;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-mod round;
 
 /// What a session has on a device.
 ///
@@ -34,11 +31,8 @@ pub(crate) struct DeviceSession {
     stream: Stream,
     /// Streams by priority, the most urgent first; none if priorities were not asked for.
     levels: Vec<Stream>,
-    models: Vec<Option<Graphs>>,
-    /// The same models with the times of all steps taken; made when first asked for.
-    timed: Vec<Option<Timed>>,
-    /// Rounds of the plan; made when first asked for.
-    rounds: Vec<round::Rounds>,
+    models: Vec<Runnable>,
+    rounds: Vec<Runnable>,
     memory: Arc<DeviceMemory>,
     places: Places,
     staging: PinnedMemory,
@@ -87,24 +81,16 @@ struct Staged {
     staging: Range<usize>,
 }
 
-/// A model's graphs and what the host does in between.
+/// The graphs of a model or a round, and what the host does in between.
 struct Graphs {
     parts: Vec<Ready>,
-    /// Of each block, the number of parts up to its end.
+    /// Of each block of a model, the number of parts up to its end; of a round nothing.
     block_ends: Vec<usize>,
 }
 
 enum Ready {
     Device(Graph, Range<usize>),
     Host(Range<usize>),
-}
-
-struct Timed {
-    graphs: Graphs,
-    /// Of each step of the model: when it starts, when it ends. Empty for steps on the host.
-    events: Vec<Option<(Event, Event)>>,
-    /// Before and after the copies of inputs and outputs.
-    copies: [Event; 4],
 }
 
 /// Whether a run copies inputs and outputs.
@@ -204,9 +190,12 @@ impl DeviceSession {
         }
         let event = || Event::new(context).map_err(failed("an event"));
         let mut session = Self {
-            models: plan.models.iter().map(|_| None).collect(),
-            timed: plan.models.iter().map(|_| None).collect(),
-            rounds: round::none_yet(plan),
+            models: (0..plan.models.len())
+                .map(|m| Runnable::new(plan, Whole::Model(ModelIndex(m as u32))))
+                .collect(),
+            rounds: (0..plan.deploy.as_ref().map_or(0, |d| d.rounds.len()))
+                .map(|round| Runnable::new(plan, Whole::Round(round)))
+                .collect(),
             memory: Arc::new(memory),
             places,
             staging,
@@ -220,7 +209,7 @@ impl DeviceSession {
         };
         if !bound.options.lazy {
             for model in (0..plan.models.len()).filter(|&m| of.models[m]) {
-                session.graphs(engine, ModelIndex(model as u32))?;
+                session.prepare(engine, Whole::Model(ModelIndex(model as u32)))?;
             }
         }
         session
@@ -265,142 +254,6 @@ impl DeviceSession {
     ) -> Option<&mut [u8]> {
         let range = self.places.staging(model, buffer)?;
         Some(&mut self.staging.as_mut_slice()[range])
-    }
-
-    /// Builds the graphs of a model unless that was done.
-    fn graphs(&mut self, engine: &Engine, model: ModelIndex) -> Result<(), BindError> {
-        if self.models[model.index()].is_none() {
-            let graphs = self.build(engine, model, false, &[])?;
-            self.blocks.make_room(&self.context, graphs.parts.len())?;
-            self.models[model.index()] = Some(graphs);
-        }
-        Ok(())
-    }
-
-    fn build(
-        &self,
-        engine: &Engine,
-        model: ModelIndex,
-        timed: bool,
-        events: &[Option<(Event, Event)>],
-    ) -> Result<Graphs, BindError> {
-        let plan = engine.plan();
-        let first_step = plan.models[model.index()].first_step;
-        self.build_as(engine, timed, (first_step, events), |cut| {
-            schedule(plan, model, cut)
-        })
-    }
-
-    /// The graphs of what `schedule` says. Events are of the steps from the first one on.
-    fn build_as(
-        &self,
-        engine: &Engine,
-        timed: bool,
-        (first_step, events): (StepIndex, &[Option<(Event, Event)>]),
-        schedule: impl FnOnce(Cut<'_>) -> Schedule,
-    ) -> Result<Graphs, BindError> {
-        let bound = engine.bound().expect("device sessions are of CUDA engines");
-        let plan = engine.plan();
-        let material = Steps {
-            engine,
-            bound,
-            places: &self.places,
-            events,
-            first_step,
-        };
-        let cut = Cut {
-            every_step: bound.options.step_by_step,
-            timed,
-            waits: &|code| bound.images.waits(plan, code),
-        };
-        let schedule = schedule(cut);
-        let parts = schedule.parts.into_iter().map(|part| {
-            Ok(match part {
-                Part::Device(segment) => Ready::Device(
-                    Graph::new(plan, &self.context, &self.stream, &segment, &material)?,
-                    segment.steps,
-                ),
-                Part::Host(steps) => Ready::Host(steps),
-            })
-        });
-        Ok(Graphs {
-            parts: parts.collect::<Result<_, BindError>>()?,
-            block_ends: schedule.block_ends,
-        })
-    }
-
-    /// Runs a model once and waits for it. Gives the time between the start of the first and the end
-    /// of the last graph on the device, if `timed`.
-    ///
-    /// # Errors
-    ///
-    /// If the device or a step fails.
-    pub(crate) fn run(
-        &mut self,
-        engine: &Engine,
-        model: ModelIndex,
-        io: Io,
-        timed: bool,
-        on_host: OnHost<'_>,
-    ) -> Result<Option<Duration>, RunError> {
-        let context = Arc::clone(&self.context);
-        let current = context.enter().map_err(lost)?;
-        self.settle_blocks(&current);
-        self.graphs(engine, model).map_err(RunError::Bind)?;
-        let run = Run::new(self, engine, &current, model);
-        let result = run.whole(io, timed, on_host);
-        if result.is_err() {
-            run.settle();
-        }
-        result
-    }
-
-    /// Runs a model once with the times of all steps taken: none starts early, and the clocks
-    /// themselves take a microsecond or so a step. The first such run of a model allocates.
-    ///
-    /// # Errors
-    ///
-    /// As [`DeviceSession::run`].
-    pub(crate) fn run_spans(
-        &mut self,
-        engine: &Engine,
-        model: ModelIndex,
-        on_host: OnHost<'_>,
-    ) -> Result<Vec<Span>, RunError> {
-        let context = Arc::clone(&self.context);
-        let current = context.enter().map_err(lost)?;
-        self.settle_blocks(&current);
-        if self.timed[model.index()].is_none() {
-            let timed = self.timed_graphs(engine, model).map_err(RunError::Bind)?;
-            self.timed[model.index()] = Some(timed);
-        }
-        let run = Run::new(self, engine, &current, model);
-        let result = run.spans(on_host);
-        if result.is_err() {
-            run.settle();
-        }
-        result
-    }
-
-    fn timed_graphs(&self, engine: &Engine, model: ModelIndex) -> Result<Timed, BindError> {
-        let failed = |error| BindError::Cuda {
-            what: "an event".to_owned(),
-            error,
-        };
-        let event = || Event::new(&self.context).map_err(failed);
-        let plan = engine.plan();
-        let events = plan.models[model.index()].steps().map(|i| {
-            Ok(match is_on_device(&plan.steps[i]) {
-                true => Some((event()?, event()?)),
-                false => None,
-            })
-        });
-        let events: Vec<Option<(Event, Event)>> = events.collect::<Result<_, BindError>>()?;
-        Ok(Timed {
-            graphs: self.build(engine, model, true, &events)?,
-            events,
-            copies: [event()?, event()?, event()?, event()?],
-        })
     }
 
     /// Copies from elsewhere on the device to an input that lies there.
@@ -450,23 +303,23 @@ impl DeviceSession {
         let context = Arc::clone(&self.context);
         let current = context.enter().map_err(lost)?;
         self.settle_blocks(&current);
-        let run = Run::new(self, engine, &current, model);
+        let run = Run::new(self, engine, &current, Whole::Model(model));
         let result = if inputs {
-            run.copy_inputs()
+            run.copy_inputs(model)
         } else {
-            run.copy_outputs()
+            run.copy_outputs(model)
         };
         let done = run.wait(None);
         result.and(done)
     }
 }
 
-/// A run of a model.
+/// A run of a model or a round.
 struct Run<'a> {
     session: &'a mut DeviceSession,
     plan: &'a ValidPlan,
     current: &'a Current<'a>,
-    model: ModelIndex,
+    whole: Whole,
     step_by_step: bool,
     /// The stream that all is commanded to: one by priority, or the session's.
     level: Option<usize>,
@@ -482,13 +335,13 @@ impl Run<'_> {
         session: &'a mut DeviceSession,
         engine: &'a Engine,
         current: &'a Current<'a>,
-        model: ModelIndex,
+        whole: Whole,
     ) -> Run<'a> {
         Run {
             session,
             plan: engine.plan(),
             current,
-            model,
+            whole,
             step_by_step: engine.bound().is_some_and(|b| b.options.step_by_step),
             level: None,
         }
@@ -500,117 +353,22 @@ impl Run<'_> {
         level.unwrap_or(&session.stream)
     }
 
+    /// An error of any of several models is one of all.
     fn failed(&self, during: During, error: DriverError) -> RunError {
+        let models = self.models().iter();
+        let names: Vec<&str> = models
+            .map(|m| self.plan.models[m.index()].name.as_str())
+            .collect();
         RunError::Device {
-            model: self.plan.models[self.model.index()].name.clone(),
+            model: names.join(" or "),
             during,
             error,
         }
     }
 
-    /// A run from the inputs to the end.
-    fn whole(
-        &self,
-        io: Io,
-        timed: bool,
-        on_host: OnHost<'_>,
-    ) -> Result<Option<Duration>, RunError> {
+    fn copy_inputs(&self, model: ModelIndex) -> Result<(), RunError> {
         let session = &*self.session;
-        let failed = |error| self.failed(During::Waiting, error);
-        let Some(graphs) = &session.models[self.model.index()] else {
-            return Ok(None);
-        };
-        if io == Io::Host {
-            self.copy_inputs()?;
-        }
-        let (start, end) = (&session.start, &session.end);
-        if timed {
-            start
-                .record(self.current, &session.stream)
-                .map_err(failed)?;
-        }
-        let running = self.parts(graphs, on_host)?;
-        if timed {
-            end.record(self.current, &session.stream).map_err(failed)?;
-        }
-        if io == Io::Host {
-            self.copy_outputs()?;
-        }
-        self.wait(running)?;
-        if !timed {
-            return Ok(None);
-        }
-        let nanoseconds = end.since(self.current, start).map_err(failed)?;
-        Ok(Some(Duration::from_nanos(nanoseconds)))
-    }
-
-    /// After an error: waits for what still runs, so that nothing is touched behind its back.
-    fn settle(&self) {
-        // The error that came first is the one to tell.
-        let _ = self.session.stream.synchronize(self.current);
-    }
-
-    /// A run with the times of all steps taken.
-    fn spans(&self, on_host: OnHost<'_>) -> Result<Vec<Span>, RunError> {
-        let session = &*self.session;
-        let failed = |error| self.failed(During::Waiting, error);
-        let Some(timed) = &session.timed[self.model.index()] else {
-            return Ok(vec![]);
-        };
-        let stream = &session.stream;
-        let [before, after_inputs, before_outputs, after] = &timed.copies;
-        let began = Instant::now();
-        before.record(self.current, stream).map_err(failed)?;
-        self.copy_inputs()?;
-        after_inputs.record(self.current, stream).map_err(failed)?;
-        let mut on_host_times: Vec<(StepIndex, Duration, Duration)> = vec![];
-        let running = self.parts(&timed.graphs, &mut |step| {
-            let start = began.elapsed();
-            on_host(step)?;
-            on_host_times.push((step, start, began.elapsed() - start));
-            Ok(())
-        })?;
-        before_outputs
-            .record(self.current, stream)
-            .map_err(failed)?;
-        self.copy_outputs()?;
-        after.record(self.current, stream).map_err(failed)?;
-        self.wait(running)?;
-        let since = |end: &Event, start: &Event| {
-            let nanoseconds = end.since(self.current, start).map_err(failed)?;
-            Ok(Duration::from_nanos(nanoseconds))
-        };
-        let span = |work, start: &Event, end: &Event| {
-            Ok(Span {
-                work,
-                start: since(start, before)?,
-                duration: since(end, start)?,
-            })
-        };
-        let mut spans = vec![span(Work::Inputs(self.model), before, after_inputs)?];
-        let mut hosts = on_host_times.into_iter();
-        for (i, events) in self.plan.models[self.model.index()]
-            .steps()
-            .zip(&timed.events)
-        {
-            let step = StepIndex(i as u32);
-            match events {
-                Some((start, end)) => spans.push(span(Work::Step(step), start, end)?),
-                // Steps on the host ran in this order.
-                None => spans.extend(hosts.next().map(|(step, start, duration)| Span {
-                    work: Work::Step(step),
-                    start,
-                    duration,
-                })),
-            }
-        }
-        spans.push(span(Work::Outputs(self.model), before_outputs, after)?);
-        Ok(spans)
-    }
-
-    fn copy_inputs(&self) -> Result<(), RunError> {
-        let session = &*self.session;
-        for input in &session.places.inputs[self.model.index()] {
+        for input in &session.places.inputs[model.index()] {
             let from = session.staging.as_slice()[input.staging.clone()].as_ptr();
             let len = input.staging.len();
             // SAFETY: both sides belong to the session, which is borrowed mutably until the stream
@@ -621,9 +379,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn copy_outputs(&self) -> Result<(), RunError> {
+    fn copy_outputs(&self, model: ModelIndex) -> Result<(), RunError> {
         let session = &*self.session;
-        for output in &session.places.outputs[self.model.index()] {
+        for output in &session.places.outputs[model.index()] {
             let to = session.staging.as_ptr().wrapping_add(output.staging.start);
             let len = output.staging.len();
             // SAFETY: as above.

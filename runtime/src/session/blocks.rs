@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::cuda::Io;
+use crate::device::Whole;
 use crate::error::{PortError, RunError};
 use crate::schedule::blocks_of;
 use plans::{ModelIndex, StepIndex};
@@ -53,10 +54,11 @@ impl Session {
         level: u8,
         io: Io,
     ) -> Result<(), RunError> {
-        if self.device.is_some() {
-            return self.on_device(model, |device, engine, on_host| {
-                device.start_blocks(engine, model, blocks, level, io, on_host)
-            });
+        let started = self.on_device(Whole::Model(model), |device, engine, on_host| {
+            device.start_blocks(engine, model, blocks.clone(), level, io, on_host)
+        })?;
+        if started.is_some() {
+            return Ok(());
         }
         let n_blocks = self.n_blocks(model).map_err(RunError::Model)?;
         let is_same = self.blocks.model == Some(model);
@@ -120,7 +122,10 @@ impl Session {
         if self.device.is_some() {
             self.start_blocks(model, 0..n_blocks, 0, io)?;
             self.wait_for_blocks()?;
-            return self.on_device(model, |device, engine, _| device.block_times(engine));
+            let times = self.on_device(Whole::Model(model), |device, engine, _| {
+                device.block_times(engine)
+            })?;
+            return Ok(times.unwrap_or_default());
         }
         let mut times = Vec::with_capacity(n_blocks);
         for block in 0..n_blocks {
@@ -132,14 +137,15 @@ impl Session {
     }
 
     fn poll(&mut self, waits: bool) -> Result<usize, RunError> {
-        match &self.device {
-            Some(device) => match device.block_model() {
-                Some(model) => self.on_device(model, |device, engine, on_host| {
-                    device.blocks_done(engine, waits, on_host)
-                }),
-                None => Ok(0),
-            },
-            None => Ok(self.blocks.model.map_or(0, |_| self.blocks.n_done)),
-        }
+        let Some(device) = &self.device else {
+            return Ok(self.blocks.model.map_or(0, |_| self.blocks.n_done));
+        };
+        let Some(model) = device.block_model() else {
+            return Ok(0);
+        };
+        let done = self.on_device(Whole::Model(model), |device, engine, on_host| {
+            device.blocks_done(engine, waits, on_host)
+        })?;
+        Ok(done.unwrap_or_default())
     }
 }

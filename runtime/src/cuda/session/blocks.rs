@@ -2,6 +2,7 @@
 
 use super::{DeviceSession, Io, OnHost, Ready, Run, lost};
 use crate::cuda::context::{Context, Current, Event};
+use crate::device::Whole;
 use crate::engine::Engine;
 use crate::error::{BindError, During, RunError};
 use plans::{ModelIndex, StepIndex};
@@ -97,8 +98,9 @@ impl DeviceSession {
     ) -> Result<(), RunError> {
         let context = Arc::clone(&self.context);
         let current = context.enter().map_err(lost)?;
-        self.graphs(engine, model).map_err(RunError::Bind)?;
-        let ends = match &self.models[model.index()] {
+        self.prepare(engine, Whole::Model(model))
+            .map_err(RunError::Bind)?;
+        let ends = match &self.models[model.index()].graphs {
             Some(graphs) => &graphs.block_ends,
             None => return Ok(()),
         };
@@ -130,14 +132,14 @@ impl DeviceSession {
         };
         self.blocks.run = Some(run);
         let mut begun = |session: &mut Self| {
-            let mut commands = Run::new(session, engine, &current, model);
+            let mut commands = Run::new(session, engine, &current, Whole::Model(model));
             commands.level = level;
             if before.is_none() {
                 let recorded = commands.session.start.record(&current, commands.stream());
                 recorded.map_err(|e| commands.failed(During::Waiting, e))?;
             }
             match before {
-                None if io == Io::Host => commands.copy_inputs()?,
+                None if io == Io::Host => commands.copy_inputs(model)?,
                 // What comes now waits for what was commanded elsewhere.
                 Some(before) if before.level != level && before.n_ended < before.n_started => {
                     let event = &commands.session.blocks.events[before.n_started - 1];
@@ -166,7 +168,7 @@ impl DeviceSession {
         let Some(run) = self.blocks.run.filter(|r| r.n_ended == r.n_parts) else {
             return Ok(vec![]);
         };
-        let Some(graphs) = &self.models[run.model.index()] else {
+        let Some(graphs) = &self.models[run.model.index()].graphs else {
             return Ok(vec![]);
         };
         let current = self.context.enter().map_err(lost)?;
@@ -214,7 +216,7 @@ impl DeviceSession {
         };
         let context = Arc::clone(&self.context);
         let current = context.enter().map_err(lost)?;
-        let mut commands = Run::new(self, engine, &current, run.model);
+        let mut commands = Run::new(self, engine, &current, Whole::Model(run.model));
         commands.level = run.level;
         let mut result = Ok(());
         loop {
@@ -239,7 +241,7 @@ impl DeviceSession {
             self.settle_blocks(&current);
             return Err(error);
         }
-        let graphs = self.models[run.model.index()].as_ref();
+        let graphs = self.models[run.model.index()].graphs.as_ref();
         let ended = self.blocks.run.map_or(0, |r| r.n_ended);
         // Few blocks, and the first that has not ended ends the count.
         Ok(graphs.map_or(0, |g| g.block_ends.partition_point(|&end| end <= ended)))
@@ -253,7 +255,7 @@ impl Run<'_> {
             && run.n_ended < run.n_parts
         {
             let session = &*self.session;
-            let Some(graphs) = &session.models[run.model.index()] else {
+            let Some(graphs) = &session.models[run.model.index()].graphs else {
                 return Ok(());
             };
             // The run as it will be when this turn of the loop has done something.
@@ -269,7 +271,7 @@ impl Run<'_> {
                     .map_err(|e| self.failed(self.steps(steps.clone()), e))?;
                 next.n_started += 1;
                 if next.n_started == graphs.parts.len() && run.io == Io::Host {
-                    self.copy_outputs()?;
+                    self.copy_outputs(run.model)?;
                 }
                 let event = &session.blocks.events[run.n_started];
                 event
@@ -293,7 +295,7 @@ impl Run<'_> {
                 next.n_started += 1;
                 next.n_ended += 1;
                 if next.n_started == graphs.parts.len() && run.io == Io::Host {
-                    self.copy_outputs()?;
+                    self.copy_outputs(run.model)?;
                     let stream = self.stream();
                     stream
                         .synchronize(self.current)
@@ -307,7 +309,7 @@ impl Run<'_> {
 
     /// What runs in a part.
     fn part(&self, part: usize) -> During {
-        let graphs = self.session.models[self.model.index()].as_ref();
+        let graphs = self.session.runnable(self.whole).graphs.as_ref();
         match graphs.and_then(|g| g.parts.get(part)) {
             Some(Ready::Device(_, steps) | Ready::Host(steps)) => self.steps(steps.clone()),
             None => During::Waiting,

@@ -51,13 +51,13 @@ impl Places {
     }
 }
 
-/// What the graphs of a model are made from.
+/// What the graphs of a model or a round are made from.
 pub(super) struct Steps<'a> {
     pub(super) engine: &'a Engine,
     pub(super) bound: &'a Bound,
     pub(super) places: &'a Places,
+    /// Of each step of the plan; empty if no times are taken.
     pub(super) events: &'a [Option<(Event, Event)>],
-    pub(super) first_step: StepIndex,
 }
 
 impl Steps<'_> {
@@ -121,8 +121,7 @@ impl Material for Steps<'_> {
     }
 
     fn events(&self, step: StepIndex) -> Option<(&Event, &Event)> {
-        let at = step.index() - self.first_step.index();
-        let events = self.events.get(at)?.as_ref()?;
+        let events = self.events.get(step.index())?.as_ref()?;
         Some((&events.0, &events.1))
     }
 }

@@ -1,18 +1,85 @@
 //! How much blocks slow one another down when they run at once.
 //!
-//! One function for all who reckon with it: making rounds, bounds, simulated time. A block beside
-//! which nothing runs takes its own time. Blocks that were measured together take what was
-//! measured. The others share multiprocessors and bandwidth: as long as what they need adds up to
-//! no more than the device has, each runs as if alone; beyond that, each takes longer in
-//! proportion, so that the device does all of the work of which it can.
+//! A block beside which nothing runs takes its own time. Blocks that were measured together take what
+//! was measured. For the others there are two models:
+//!
+//! - In a round, which is one graph, they share multiprocessors and bandwidth: as long as what they
+//!   need adds up to no more than the device has, each runs as if alone; beyond that, each takes longer
+//!   in proportion, so that the device does all of the work of which it can ([`slowdown`], [`Table`]).
+//! - In streams of their own, as requests run, their kernels take turns ([`Weight`]). Policies, bounds
+//!   and simulated time reckon with that.
 
 use crate::deploy::Demand;
-use crate::plan::{BlockIndex, Device, ModelIndex, Plan};
+use crate::plan::{Block, BlockIndex, Device, ModelIndex, Plan};
 
 /// The time of a block beside which nothing runs, in 1/1000 of its own.
 pub const ALONE: u32 = 1000;
 
-/// How much longer `block` takes while all of `others` run beside it than alone, in 1/1000: at
+/// What a block in a stream does to those in others with which it was not measured, and how much it
+/// minds them.
+///
+/// A kernel waits until those before it have given their last threads to the device. So a block takes
+/// longer by the share of the device that another needs, the more so the longer the other's kernels are
+/// compared with its own. What several add is summed. However many run, the device does no less than
+/// one after another, and no more of any resource than it has.
+///
+/// The exponent is fitted to five models that ran at once on an H200, as `benches/NOTES.md` says.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Weight {
+    /// The share of the device that it needs, from 0 to 1: of that resource of which it needs most.
+    share: f64,
+    /// The mean time of its kernels in nanoseconds, to the power of 9/16.
+    turn: f64,
+}
+
+impl Weight {
+    /// A block that needs so much of a GPU and runs `ns` in `n_kernels` kernels. What is not known
+    /// counts as all of the device.
+    pub fn new(demand: Demand, ns: u64, n_kernels: u32) -> Self {
+        let kernel_ns = ns.max(1) as f64 / f64::from(n_kernels.max(1));
+        // By square roots, which are the same on every machine.
+        let root = kernel_ns.sqrt();
+        Self {
+            share: share(demand),
+            turn: root * root.sqrt().sqrt().sqrt(),
+        }
+    }
+
+    /// A block that needs so much of a device that gives everybody the same time.
+    pub fn fair(demand: Demand) -> Self {
+        Self {
+            share: share(demand),
+            turn: 1.0,
+        }
+    }
+
+    /// Of a block on a device.
+    pub fn of(block: &Block, device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::fair(block.demand),
+            Device::Cuda(_) => Self::new(block.demand, block.ns(), block.n_steps),
+        }
+    }
+
+    /// How much longer it takes beside the other, in times alone.
+    pub fn excess_beside(self, other: Self) -> f64 {
+        other.share * (other.turn / self.turn)
+    }
+
+    /// In proportion to which blocks get their turns on a device that all of them need whole.
+    pub fn turn(self) -> f64 {
+        self.turn
+    }
+}
+
+fn share(demand: Demand) -> f64 {
+    match demand.is_known() {
+        true => f64::from(demand.compute.max(demand.memory)) / 1e3,
+        false => 1.0,
+    }
+}
+
+/// How much longer `block` takes in a round while all of `others` run beside it than alone, in 1/1000: at
 /// least [`ALONE`], and never less for more others.
 ///
 /// With several others, what they add is summed. Blocks on other devices add nothing. Indices that

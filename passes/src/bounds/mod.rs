@@ -9,7 +9,7 @@
 //!
 //! - All policies leave the device idle only when there is no request. So requests end within the
 //!   longest busy window: the least `L` with `Σ ⌈L/Tⱼ⌉·Cⱼ ≤ ρ·L`. `ρ` is the least that the device does
-//!   of all that runs at once, in times alone: 1 where blocks share it in proportion to their needs;
+//!   of all that runs at once, in times alone: 1 where blocks slow one another down as is predicted;
 //!   less where pairs were measured to be worse together than one after another.
 //! - `fifo`: a request that comes at `a` in a busy window is done at `Σ (⌊a/Tⱼ⌋ + 1)·Cⱼ`.
 //! - `bnst` keeps its queue sorted by the times of models, and never interrupts: fixed priorities
@@ -36,7 +36,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use plans::{Bound, Demand, Plan, Service};
+use plans::{Bound, Plan, Service};
 use slow::Slow;
 use window::Task;
 
@@ -199,15 +199,4 @@ fn urgent(
     set.push(slowed(i));
     let response = window::busy(&set, blocking, 1.0)?;
     Ok(bound(response, slow.beside(i)))
-}
-
-/// What a block needs; all of the device, if nothing is known.
-fn needs(demand: Demand) -> Demand {
-    match demand.is_known() {
-        true => demand,
-        false => Demand {
-            compute: Demand::ALL,
-            memory: Demand::ALL,
-        },
-    }
 }

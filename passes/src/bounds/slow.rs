@@ -1,8 +1,8 @@
 //! The worst that blocks do to each other.
 
-use super::{Options, Rule, needs, window};
-use plans::co_run::{ALONE, measured_together};
-use plans::{BlockIndex, Demand, Device, Plan, Service};
+use super::{Options, Rule, window};
+use plans::co_run::{ALONE, Weight, measured_together};
+use plans::{BlockIndex, Device, Plan, Service};
 
 /// How much models are slowed down at worst.
 pub(super) struct Slow {
@@ -38,25 +38,20 @@ impl Slow {
             at_once,
             copies,
         };
-        let mut excess = 0.0f64;
         let mut beside = vec![];
         for (i, own) in blocks.iter().enumerate() {
             let mut sum = 0u64;
             for &block in own {
                 let ns = window::with_margin(plan.blocks[block.index()].ns(), options);
                 let slowdown = worst.slowdown(i, block);
-                sum = sum.saturating_add((ns as f64 * slowdown / f64::from(ALONE)).ceil() as u64);
-                excess = excess.max(worst.by_one(i, block));
+                sum = sum.saturating_add((ns as f64 * slowdown).ceil() as u64);
             }
             beside.push(sum);
         }
-        // Of n at once, each takes at most 1 + (n - 1) * excess times as long.
-        let n = at_once as f64;
+        // Whatever turns are taken to be, what they give holds.
+        let by_turns = worst.rate(Weight::turn);
         Self {
-            rate: match at_once {
-                0 | 1 => 1.0,
-                _ => (n / (1.0 + (n - 1.0) * excess)).min(1.0),
-            },
+            rate: by_turns.max(worst.rate(|_| 1.0)),
             beside,
         }
     }
@@ -74,24 +69,16 @@ struct Worst<'a> {
     copies: usize,
 }
 
-/// What a block beside adds: to the sums of what is needed, and measured.
-#[derive(Clone, Copy, Default)]
-struct Adds {
-    compute: f64,
-    memory: f64,
-    measured: f64,
-}
-
 impl Worst<'_> {
     fn device(&self, block: BlockIndex) -> Option<Device> {
         let first = self.plan.blocks[block.index()].first_step;
         self.plan.steps.get(first.index()).map(|s| s.device)
     }
 
-    /// What `other` adds to the time of `block`, a block of service `i`.
-    fn adds(&self, i: usize, block: BlockIndex, other: BlockIndex) -> Adds {
+    /// What `other` adds to the time of `block`, a block of service `i`, in times alone.
+    fn excess(&self, i: usize, block: BlockIndex, other: BlockIndex) -> f64 {
         if self.device(block) != self.device(other) {
-            return Adds::default();
+            return 0.0;
         }
         let measured = match self.blocks[i].contains(&other) {
             // Two requests of one model are taken to slow one another down as much as any other does
@@ -100,19 +87,14 @@ impl Worst<'_> {
             false => measured_together(self.plan, block, other),
         };
         match measured {
-            Some(slowdown) => Adds {
-                measured: f64::from(slowdown.saturating_sub(ALONE)),
-                ..Adds::default()
-            },
-            None => {
-                let Demand { compute, memory } = needs(self.plan.blocks[other.index()].demand);
-                Adds {
-                    compute: f64::from(compute),
-                    memory: f64::from(memory),
-                    measured: 0.0,
-                }
-            }
+            Some(slowdown) => f64::from(slowdown.saturating_sub(ALONE)) / f64::from(ALONE),
+            None => self.weight(block).excess_beside(self.weight(other)),
         }
+    }
+
+    fn weight(&self, block: BlockIndex) -> Weight {
+        let own = &self.plan.blocks[block.index()];
+        Weight::of(own, self.device(block).unwrap_or(Device::Cpu))
     }
 
     fn worst_measured(&self, i: usize, block: BlockIndex) -> Option<u32> {
@@ -123,47 +105,40 @@ impl Worst<'_> {
             .max()
     }
 
-    /// How much longer a block takes at most, in 1/1000.
+    /// How much longer a block takes at most: each other model adds the most that one of its blocks
+    /// does.
     fn slowdown(&self, i: usize, block: BlockIndex) -> f64 {
-        let own = needs(self.plan.blocks[block.index()].demand);
-        let alone = f64::from(ALONE);
-        // Each sum is largest if each other model adds the most to it.
-        type Part = fn(Adds) -> f64;
-        let parts: [(f64, Part); 3] = [
-            (alone, |a| a.measured),
-            (f64::from(own.compute), |a| a.compute + a.measured),
-            (f64::from(own.memory), |a| a.memory + a.measured),
-        ];
-        let sums = parts.map(|(own, of)| {
-            let mut most: Vec<f64> = vec![];
-            for (j, blocks) in self.blocks.iter().enumerate() {
-                let n = self.copies - usize::from(j == i);
-                let worst = blocks.iter().map(|&b| of(self.adds(i, block, b)));
-                let worst = worst.fold(0.0, f64::max);
-                most.extend(std::iter::repeat_n(worst, n));
-            }
-            most.sort_by(|a, b| b.total_cmp(a));
-            own + most
-                .iter()
-                .take(self.at_once.saturating_sub(1))
-                .sum::<f64>()
-        });
-        sums.into_iter().fold(alone, f64::max)
+        let mut most: Vec<f64> = vec![];
+        for (j, blocks) in self.blocks.iter().enumerate() {
+            let n = self.copies - usize::from(j == i);
+            let excess = blocks.iter().map(|&b| self.excess(i, block, b));
+            most.extend(std::iter::repeat_n(excess.fold(0.0, f64::max), n));
+        }
+        most.sort_by(|a, b| b.total_cmp(a));
+        1.0 + most
+            .iter()
+            .take(self.at_once.saturating_sub(1))
+            .sum::<f64>()
     }
 
-    /// The most that one block beside adds to the time of a block, relative to it: at most 1 if they
-    /// share the device by their needs.
-    fn by_one(&self, i: usize, block: BlockIndex) -> f64 {
-        let mut most = 0.0f64;
-        for (j, blocks) in self.blocks.iter().enumerate() {
-            if j == i && self.copies < 2 {
-                continue;
-            }
-            for &other in blocks {
-                let adds = self.adds(i, block, other);
-                most = most.max(adds.compute.max(adds.memory)).max(adds.measured);
+    /// The least that the device does of what runs at once, in times alone, if blocks share it by
+    /// such turns and a pair adds up to so many times more to each other: with turns `w` and excesses
+    /// of at most `m·w(b)/w(a)`, that is `Σ w(a) / (w(a) + m·Σ w(b))`, and least for equal turns.
+    fn rate(&self, turn: impl Fn(Weight) -> f64) -> f64 {
+        let mut more = 0.0f64;
+        for (i, own) in self.blocks.iter().enumerate() {
+            for (j, others) in self.blocks.iter().enumerate() {
+                if j == i && self.copies < 2 {
+                    continue;
+                }
+                for (&block, &other) in own.iter().flat_map(|a| others.iter().map(move |b| (a, b)))
+                {
+                    let turns = turn(self.weight(other)) / turn(self.weight(block));
+                    more = more.max(self.excess(i, block, other) / turns);
+                }
             }
         }
-        most / f64::from(ALONE)
+        let n = self.at_once.max(1) as f64;
+        (n / (1.0 + (n - 1.0) * more)).min(1.0)
     }
 }

@@ -70,10 +70,12 @@ fn lanes_of_their_own() {
     let mut services = services(2);
     services[0].rate_mhz = 1_000_000_000_000 / 4000;
     let found = bounds(&plan, &services, Rule::Parallel, &EXACT);
-    // 400 + 700, 800 + 700; nobody waits, whatever the other's rate is.
+    // 0.7 of the device, in kernels half as long as its own; nobody waits, whatever the other's rate
+    // is.
+    let slow = 1000.0 * (1.0 + 0.7 * 0.5f64.powf(9.0 / 16.0));
     let bound = Bound {
         wait_ns: 0,
-        response_ns: 1100 + 1500,
+        response_ns: 2 * slow.ceil() as u64,
     };
     assert_eq!(found.bounds, [Some(bound), None]);
     assert_eq!(found.reasons[1], Some(Reason::NoRate(1)));
@@ -103,7 +105,7 @@ fn priority_keeps_others_away() {
     ];
     let plan = plan(&models);
     let mut services = services(3);
-    for (service, period) in services.iter_mut().zip([10_000, 400_000, 600_000]) {
+    for (service, period) in services.iter_mut().zip([40_000, 400_000, 600_000]) {
         service.rate_mhz = 1_000_000_000_000 / period;
     }
     services[0].priority = 1;
@@ -111,9 +113,10 @@ fn priority_keeps_others_away() {
     let [urgent, other, _] = found.bounds[..] else {
         unreachable!("one for each service")
     };
-    // Beside two of each of the others and one of its own: 0.3 + 4 * 0.6 at most of the
-    // multiprocessors, 0.1 + 4 * 0.9 of the bandwidth.
-    assert_eq!(urgent.unwrap().response_ns, 3800);
+    // Beside two of each of the others, whose kernels are longer, and one of its own.
+    let turns = 2.0 * (20f64.powf(9.0 / 16.0) + 30f64.powf(9.0 / 16.0));
+    let slow = 1000.0 * (1.0 + 0.3 + 0.9 * turns);
+    assert_eq!(urgent.unwrap().response_ns, slow.ceil() as u64);
     assert_eq!(urgent.unwrap().wait_ns, 0);
     assert!(other.unwrap().response_ns > 80_000);
     // All lanes may be taken when it comes.

@@ -3,10 +3,10 @@
 use crate::forms::{golden, valid};
 use crate::samples;
 use crate::validation::refused;
-use plans::co_run::{ALONE, Table, may_overlap, measured_together, slowdown};
+use plans::co_run::{ALONE, Table, Weight, may_overlap, measured_together, slowdown};
 use plans::validate::{PlanErrorCode as Code, PlanPlace as At};
 use plans::{
-    BlockIndex, Bound, Deploy, Device, ModelIndex, Placed, Plan, Round, StepIndex, picture,
+    BlockIndex, Bound, Demand, Deploy, Device, ModelIndex, Placed, Plan, Round, StepIndex, picture,
 };
 
 fn deploy(plan: &mut Plan) -> &mut Deploy {
@@ -170,6 +170,62 @@ fn more_beside_is_never_faster() {
                     slowdown(&plan, block, &picked(mask)) <= slowdown(&plan, block, &picked(more))
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn long_kernels_hold_up_short_ones() {
+    let of =
+        |compute, memory, ns, n_kernels| Weight::new(Demand { compute, memory }, ns, n_kernels);
+    // 65,536 to the power of 9/16 is 512.
+    let (long, short) = (of(500, 250, 65_536, 1), of(1000, 500, 100, 100));
+    assert_eq!(short.excess_beside(long), 256.0);
+    assert_eq!(long.excess_beside(short), 1.0 / 512.0);
+    // What is not known counts as all of the device.
+    assert_eq!(long.excess_beside(of(0, 0, 65_536, 1)), 1.0);
+    let unknown = Weight::fair(Demand::UNKNOWN);
+    assert_eq!(unknown.excess_beside(unknown), 1.0);
+    // The resource counts of which it needs most.
+    assert_eq!(long.excess_beside(of(100, 700, 65_536, 1)), 0.7);
+}
+
+/// However many blocks run at once, the device does as much as one after another, and has enough of
+/// what each needs most.
+#[test]
+fn taking_turns_loses_no_work() {
+    let mut state = 1u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..2000 {
+        let mut block = || {
+            let demand = Demand {
+                compute: random(1001) as u16,
+                memory: random(1001) as u16,
+            };
+            let share = match demand.compute.max(demand.memory) {
+                0 => 1.0,
+                most => f64::from(most) / 1e3,
+            };
+            let weight = Weight::new(demand, 1 + random(300_000), 1 + random(40) as u32);
+            (share, weight)
+        };
+        let blocks: Vec<(f64, Weight)> = (0..8).map(|_| block()).collect();
+        for n in 1..=blocks.len() {
+            let blocks = &blocks[..n];
+            let speed = |i: usize| {
+                let beside = |j: usize| blocks[i].1.excess_beside(blocks[j].1);
+                let others = (0..n).filter(|&j| j != i);
+                1.0 / (1.0 + others.map(beside).sum::<f64>())
+            };
+            let work: f64 = (0..n).map(speed).sum();
+            let used: f64 = (0..n).map(|i| blocks[i].0 * speed(i)).sum();
+            assert!(used < 1.0 + 1e-9, "{used}: {blocks:?}");
+            assert!(work > 1.0 - 1e-9, "{work}: {blocks:?}");
         }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Core {
     free: Vec<Slot>,
     /// Requests of each model that live.
     pub(super) n_live: Vec<u32>,
+    /// Requests of all models that live.
+    pub(super) n_all: u32,
 }
 
 impl Core {
@@ -94,6 +96,7 @@ impl Core {
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         Self {
             n_live: vec![0; n_models],
+            n_all: 0,
             live: Vec::with_capacity(capacity as usize),
             free: (0..capacity).rev().map(Slot).collect(),
             profile,
@@ -162,6 +165,7 @@ impl Core {
             rung: 0,
         };
         self.n_live[model] += 1;
+        self.n_all += 1;
         // Slots are given out in order first, so that the list has a place for each.
         if slot.index() == self.live.len() {
             self.live.push(live);
@@ -175,6 +179,7 @@ impl Core {
     pub(super) fn remove(&mut self, slot: Slot) {
         let model = self.get(slot).model;
         self.n_live[model] -= 1;
+        self.n_all -= 1;
         self.free.push(slot);
     }
 

@@ -10,7 +10,8 @@
 //! that whoever runs makes way at the end of a block.
 //!
 //! Requests of one model start in order of arrival within a priority. Those whose response ratio has
-//! grown to the starvation cap go before all others of their priority, in order of arrival.
+//! grown to the starvation cap, or to five times as much in a crowd, go before all others of their
+//! priority, in order of arrival.
 
 use super::core::{Choice, Core, MAX_BESIDE, Slot};
 use super::profile::Running;
@@ -23,7 +24,7 @@ use std::collections::VecDeque;
 const LEAST_GAIN: f64 = 0.02;
 
 /// With more requests than this, none is held back for the sake of others' targets.
-const CALM: u32 = 5;
+const CALM: u32 = 8;
 
 /// A request is held back no more when less time is left to its target than so many times what it
 /// has to run.
@@ -124,8 +125,7 @@ impl Interleave {
         slow: &[f64],
         now: u64,
     ) -> bool {
-        let n_live: u32 = core.n_live.iter().sum();
-        let is_free = n_live > CALM || is_pressed(core, slot, now, LAST_MOMENT);
+        let is_free = core.n_all > CALM || is_pressed(core, slot, now, LAST_MOMENT);
         (0..beside.n).all(|i| {
             let its = beside.urgencies[i];
             let minds = its < own && (!is_free || is_higher(its, own));

@@ -1,7 +1,8 @@
 //! Profiles of plans.
 
 use super::profile::{BlockProfile, ModelProfile, Profile, ProfileError};
-use plans::{BlockIndex, Demand, ModelIndex, Plan, co_run};
+use plans::co_run::{self, Weight};
+use plans::{BlockIndex, ModelIndex, Plan};
 
 impl Profile {
     /// What a plan says of its models: the times of their blocks, measured or predicted, what they
@@ -19,14 +20,9 @@ impl Profile {
             let blocks: Vec<BlockProfile> = blocks_of(plan, m)
                 .map(|block| {
                     let block = &plan.blocks[block.index()];
-                    let (compute, memory) = match block.demand.is_known() {
-                        true => (block.demand.compute, block.demand.memory),
-                        false => (Demand::ALL, Demand::ALL),
-                    };
                     BlockProfile {
                         ns: block.ns(),
-                        compute,
-                        memory,
+                        weight: Weight::of(block, plan.steps[block.steps().start].device),
                     }
                 })
                 .collect();

@@ -1,20 +1,20 @@
 //! What a scheduler knows of models: the times of their blocks, and how they slow one another down.
 
+use plans::Demand;
+use plans::co_run::Weight;
 use std::fmt;
 
 /// A block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct BlockProfile {
     /// Its time alone, in nanoseconds.
     pub ns: u64,
-    /// The share of the device's multiprocessors that it needs, in 1/1000.
-    pub compute: u16,
-    /// The share of the memory's bandwidth that it needs, in 1/1000.
-    pub memory: u16,
+    /// What it does to others beside it with which it was not measured, and they to it.
+    pub weight: Weight,
 }
 
 /// A model.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ModelProfile {
     /// Its name.
     pub name: String,
@@ -25,13 +25,12 @@ pub struct ModelProfile {
 }
 
 impl ModelProfile {
-    /// A model whose blocks take these times, in nanoseconds, and need all of the device; cutting it
-    /// costs nothing.
+    /// A model whose blocks take these times, in nanoseconds, and need all of the device, which two of
+    /// them share evenly; cutting it costs nothing.
     pub fn new(name: &str, blocks: &[u64]) -> Self {
         let block = |&ns: &u64| BlockProfile {
             ns,
-            compute: ALL,
-            memory: ALL,
+            weight: Weight::fair(Demand::UNKNOWN),
         };
         Self {
             name: name.to_owned(),
@@ -46,14 +45,11 @@ impl ModelProfile {
     }
 }
 
-/// All of the device, in the unit of [`BlockProfile::compute`].
-const ALL: u16 = 1000;
-
 /// No pair was measured.
 const UNMEASURED: u32 = u32::MAX;
 
 /// Models, and what a device makes of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Profile {
     models: Vec<ModelProfile>,
     /// The number of each model's first block among all blocks.
@@ -212,93 +208,63 @@ impl Profile {
         (block < blocks).then(|| self.first[model] + block)
     }
 
-    /// How much longer a block takes beside another than alone, in 1/1000 of its time, if that was
-    /// measured.
-    fn excess(&self, a: Running, b: Running) -> Option<f64> {
-        let (a, b) = (self.first[a.model] + a.block, self.first[b.model] + b.block);
-        let excess = *self.excess.get(a * self.n_blocks + b)?;
-        (excess != UNMEASURED).then(|| f64::from(excess))
+    /// How much longer a block takes beside another, in times alone.
+    fn excess(&self, a: Running, b: Running) -> f64 {
+        let number = |r: Running| self.first[r.model] + r.block;
+        match self.excess.get(number(a) * self.n_blocks + number(b)) {
+            Some(&excess) if excess != UNMEASURED => f64::from(excess) / 1e3,
+            _ => {
+                let weight = |r: Running| self.models[r.model].blocks[r.block].weight;
+                weight(a).excess_beside(weight(b))
+            }
+        }
     }
 
     /// How much longer each of these takes while all run than alone: at least 1, in `out`.
     ///
-    /// At one level this is [`plans::co_run`]: what pairs were measured to add is summed, and the
-    /// others share multiprocessors and bandwidth in proportion to what they need. A block of a less
-    /// urgent level adds [`Profile::residual`] of that; what it thereby does not get, the less urgent
-    /// one lacks, so that the device does as much work as at one level.
+    /// At one level this is what [`plans::co_run`] says of streams: what each of the others adds is
+    /// summed. Of what a less
+    /// urgent block would add, [`Profile::residual`] is left; what the more urgent ones thereby get
+    /// more of, the less urgent lack, so that the device does as much work as at one level.
     ///
     /// # Panics
     ///
     /// If one of them is not a block of the profile, or `out` is shorter than they are.
     pub fn slowdowns(&self, running: &[Running], out: &mut [f64]) {
-        let residual = f64::from(self.residual) / 1e3;
+        let out = &mut out[..running.len()];
         for (i, &own) in running.iter().enumerate() {
-            let needs = |r: Running| {
-                let block = &self.models[r.model].blocks[r.block];
-                [f64::from(block.compute), f64::from(block.memory)]
-            };
-            let demand = needs(own);
-            let mut asked = demand;
-            let mut taken = [0.0; 2];
-            let mut added = 0.0;
-            for (j, &other) in running.iter().enumerate() {
-                if j == i {
-                    continue;
-                }
-                let less_urgent = other.level > own.level;
-                if let Some(excess) = self.excess(own, other) {
-                    added += if other.level == own.level {
-                        excess
-                    } else if less_urgent {
-                        residual * excess
-                    } else {
-                        let its = self.excess(other, own).unwrap_or(excess);
-                        yielding(excess / 1e3, its / 1e3, residual) * 1e3
-                    };
-                    continue;
-                }
-                let its = needs(other);
-                for resource in 0..2 {
-                    if other.level < own.level {
-                        taken[resource] += its[resource];
-                    } else if less_urgent {
-                        asked[resource] += residual * its[resource];
-                    } else {
-                        asked[resource] += its[resource];
-                    }
-                }
+            let others = running.iter().enumerate().filter(|(j, _)| *j != i);
+            out[i] = 1.0 + others.map(|(_, &r)| self.excess(own, r)).sum::<f64>();
+        }
+        let mut level = running.iter().map(|r| r.level).min();
+        if running.iter().all(|r| Some(r.level) == level) {
+            out.iter_mut().for_each(|slow| *slow = slow.min(MOST));
+            return;
+        }
+        let residual = f64::from(self.residual) / 1e3;
+        // What the levels from here on would do at one level, and what is left for them.
+        let mut fair: f64 = out.iter().map(|slow| 1.0 / slow).sum();
+        let mut left = fair;
+        while let Some(now) = level {
+            let part = left / fair;
+            for (i, &own) in running.iter().enumerate().filter(|(_, r)| r.level == now) {
+                fair -= 1.0 / out[i];
+                let others = running.iter().enumerate().filter(|(j, _)| *j != i);
+                let adds = |(_, &r): (usize, &Running)| match r.level > now {
+                    true => residual * self.excess(own, r),
+                    false => self.excess(own, r),
+                };
+                let speed = part / (1.0 + others.map(adds).sum::<f64>());
+                left = (left - speed).max(0.0);
+                out[i] = (1.0 / speed).clamp(1.0, MOST);
             }
-            let mut shared: f64 = 1.0;
-            for resource in 0..2 {
-                if demand[resource] > 0.0 {
-                    // More urgent ones leave what their own slowdown by this one makes room for.
-                    let all = asked[resource] + taken[resource];
-                    let fair = all / 1e3;
-                    let slow = if taken[resource] > 0.0 && fair > 1.0 {
-                        let kept = taken[resource]
-                            / (1e3f64).max(taken[resource] + residual * asked[resource]);
-                        asked[resource] / 1e3 / (1.0 - kept).max(1.0 / MOST)
-                    } else {
-                        fair
-                    };
-                    shared = shared.max(slow);
-                }
-            }
-            out[i] = (shared + added / 1e3).clamp(1.0, MOST);
+            level = running.iter().map(|r| r.level).filter(|&l| l > now).min();
         }
     }
 }
 
-/// The most that a block is slowed down by more urgent ones: those leave gaps.
+/// The most that a block is slowed down: others leave gaps.
 const MOST: f64 = 20.0;
-
-/// How much longer a block takes beside a more urgent one, in times alone, if the two take longer by
-/// `own` and `other` at one level: such that the device does as much work.
-fn yielding(own: f64, other: f64, residual: f64) -> f64 {
-    let both = 1.0 / (1.0 + own) + 1.0 / (1.0 + other);
-    let left = both - 1.0 / (1.0 + residual * other);
-    (1.0 / left.max(1.0 / MOST) - 1.0).max(own)
-}
 
 #[cfg(test)]
 mod tests {

@@ -155,7 +155,7 @@ impl Scheduler {
 
     /// Requests that live.
     pub fn n_live(&self) -> usize {
-        self.core.n_live.iter().map(|&n| n as usize).sum()
+        self.core.n_all as usize
     }
 
     fn at(&mut self, now: u64) -> u64 {

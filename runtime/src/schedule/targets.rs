@@ -14,6 +14,13 @@ const MAX_BEYOND: usize = 8;
 /// times what it has to run.
 pub(super) const PRESSED: f64 = 2.5;
 
+/// With more requests than this, order of arrival would make all of them late: the starvation cap is
+/// [`PATIENCE`] times as far.
+const CROWD: u32 = 16;
+
+/// How much farther the starvation cap is in a crowd.
+const PATIENCE: u128 = 5;
+
 /// Who goes first is less: by rank, then who is pressed to meet a target that is not its first,
 /// then who can meet its first, the one with least to run first, then the others by target; then by
 /// arrival.
@@ -179,7 +186,8 @@ fn left(core: &Core, slot: Slot, now: u64) -> u64 {
 pub(super) fn rank(core: &Core, slot: Slot, now: u64) -> u64 {
     let live = core.get(slot);
     let total = u128::from(now - live.arrival + live.left);
-    let cap = u128::from(core.options.starvation_cap);
+    let patience = if core.n_all > CROWD { PATIENCE } else { 1 };
+    let cap = patience * u128::from(core.options.starvation_cap);
     let is_starved = cap > 0 && total * 1000 >= cap * u128::from(core.solo(slot));
     2 * u64::from(live.request.priority) + u64::from(is_starved)
 }

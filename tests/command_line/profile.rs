@@ -103,8 +103,8 @@ fn a_description_is_fitted_to_what_was_measured() {
     let with = |model: &str| {
         let line = format!("{measured} --dry --json --device-model {model}");
         let report = json(&place, &line);
-        let errors = list(&report, "errors").iter();
-        let all = errors.filter(|e| e["class"] == "all").next_back().unwrap();
+        let mut errors = list(&report, "errors").iter();
+        let all = errors.rfind(|e| e["class"] == "all").unwrap();
         (report["device"].clone(), all["mean"].as_f64().unwrap())
     };
     let ((name, fitted), (_, known)) = (with("this.toml"), with("cpu"));

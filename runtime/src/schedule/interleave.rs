@@ -11,7 +11,7 @@
 //!
 //! Requests of one model start in order of arrival within a priority. Those whose response ratio has
 //! grown to the starvation cap, or to five times as much in a crowd, go before all others of their
-//! priority, in order of arrival.
+//! priority, the largest ratio first.
 
 use super::core::{Choice, Core, MAX_BESIDE, Slot};
 use super::profile::Running;

@@ -107,7 +107,7 @@ pub struct Options {
     /// time alone, ascending: [`Policy::Interleave`] aims at the first that a request can still meet.
     pub limits: Vec<u32>,
     /// The response ratio, in 1/1000, from which on a request goes before all others of its priority
-    /// but those that came earlier and have grown as far: [`Policy::Interleave`]. While more than 16
+    /// but those that have grown farther: [`Policy::Interleave`]. While more than 16
     /// requests live, five times as much. 0: none does.
     pub starvation_cap: u32,
     /// Refuse requests that are predicted to miss their deadline.

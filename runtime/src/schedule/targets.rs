@@ -14,12 +14,12 @@ const MAX_BEYOND: usize = 8;
 /// times what it has to run.
 pub(super) const PRESSED: f64 = 2.5;
 
-/// With more requests than this, order of arrival would make all of them late: the starvation cap is
+/// With more requests than this, equal ratios would make all of them late: the starvation cap is
 /// [`PATIENCE`] times as far.
 const CROWD: u32 = 16;
 
 /// How much farther the starvation cap is in a crowd.
-const PATIENCE: u128 = 5;
+const PATIENCE: u64 = 5;
 
 /// Who goes first is less: by rank, then who is pressed to meet a target that is not its first,
 /// then who can meet its first, the one with least to run first, then the others by target; then by
@@ -181,14 +181,20 @@ fn left(core: &Core, slot: Slot, now: u64) -> u64 {
     live.left.saturating_sub(done)
 }
 
+/// The response ratio of a request that runs alone from now on, in 1/1000.
+fn ratio(core: &Core, slot: Slot, now: u64) -> u64 {
+    let live = core.get(slot);
+    let total = u128::from(now - live.arrival + live.left) * 1000;
+    u64::try_from(total / u128::from(core.solo(slot))).unwrap_or(u64::MAX)
+}
+
 /// The rank of a request: twice its priority, and one more once its response ratio has grown to the
 /// starvation cap.
 pub(super) fn rank(core: &Core, slot: Slot, now: u64) -> u64 {
     let live = core.get(slot);
-    let total = u128::from(now - live.arrival + live.left);
     let patience = if core.n_all > CROWD { PATIENCE } else { 1 };
-    let cap = patience * u128::from(core.options.starvation_cap);
-    let is_starved = cap > 0 && total * 1000 >= cap * u128::from(core.solo(slot));
+    let cap = patience * u64::from(core.options.starvation_cap);
+    let is_starved = cap > 0 && ratio(core, slot, now) >= cap;
     2 * u64::from(live.request.priority) + u64::from(is_starved)
 }
 
@@ -206,9 +212,9 @@ pub(super) fn is_pressed(core: &Core, slot: Slot, now: u64, how: f64) -> bool {
 pub(super) fn urgency(core: &Core, slot: Slot, now: u64) -> Urgency {
     let live = core.get(slot);
     let rank = rank(core, slot, now);
-    // Who starves goes in order of arrival, so that nobody who comes later passes it.
+    // Of those who starve, who has waited longest for what it is: if all do, nobody is left behind.
     let (class, key) = if rank % 2 == 1 {
-        (0, live.arrival)
+        (0, u64::MAX - ratio(core, slot, now))
     } else if is_pressed(core, slot, now, PRESSED) {
         (0, live.target)
     } else if live.rung == 0 {

@@ -37,6 +37,32 @@ DEVICE void allow_next() {
 }
 #endif
 
+// part: fetch_ahead
+#ifdef __CUDACC_RTC__
+// Starts to bring memory to the second-level cache, each block of the grid a part of it. All writes
+// pass through that cache, so that it may be done before they are: nothing is read here.
+DEVICE void fetch_ahead(const void* from, unsigned bytes) {
+    const unsigned n_lines = (bytes + 127) / 128;
+    const unsigned n_blocks = gridDim.x * gridDim.y, block = blockIdx.x + gridDim.x * blockIdx.y;
+    const unsigned per_block = (n_lines + n_blocks - 1) / n_blocks;
+    const unsigned first = block * per_block;
+    if (first >= n_lines) return;
+#if __CUDA_ARCH__ >= 900
+    // In units of 16 bytes, none of which lies in two allocations.
+    if (threadIdx.x == 0) {
+        const unsigned long long start = ((unsigned long long)from & ~15ull) + first * 128u;
+        const unsigned left = bytes - first * 128u, part = per_block * 128u;
+        const unsigned size = (left < part ? left : part) & ~15u;
+        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(start), "r"(size));
+    }
+#else
+    const unsigned end = first + per_block < n_lines ? first + per_block : n_lines;
+    for (unsigned line = first + threadIdx.x; line < end; line += blockDim.x)
+        asm volatile("prefetch.global.L2 [%0];" :: "l"((const char*)from + line * 128u));
+#endif
+}
+#endif
+
 // part: copy_async_16 copy_async_8 copy_async_4 copy_async_commit copy_async_wait
 #ifdef __CUDACC_RTC__
 // Asynchronous copies from global to shared memory; zeros where not `valid`, and then `from` is not

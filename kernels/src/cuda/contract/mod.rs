@@ -21,6 +21,25 @@ fn json(schedule: &Schedule) -> String {
     serde_json::to_string(schedule).unwrap_or_default()
 }
 
+/// The most bytes that are fetched ahead: part of what the second-level caches of large devices hold.
+const MOST_AHEAD: u64 = 32 << 20;
+
+/// The start of a function that is launched while the one before still runs: weights start on their
+/// way to the second-level cache, which holds a small model but not a large one from run to run.
+fn fetch_weight(spec: &ContractSpec) -> String {
+    let [_, weight, ..] = &spec.args()[..] else {
+        return String::new();
+    };
+    let Some((low, high)) = weight.reach else {
+        return String::new();
+    };
+    let bytes = (high - low + 1).unsigned_abs() * weight.dtype.size() as u64;
+    match bytes <= MOST_AHEAD && bytes >= 128 {
+        true => format!("fetch_ahead(a1 + ({low}), {bytes}u);\n"),
+        false => String::new(),
+    }
+}
+
 /// The schedule that a text stands for, as [`Generated::schedule`] gives it.
 pub fn parse(schedule: &str) -> Option<Schedule> {
     serde_json::from_str(schedule).ok()

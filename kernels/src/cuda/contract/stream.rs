@@ -4,7 +4,7 @@
 //! Where its sum lies together, a warp takes some columns and its lanes the sum; where its columns
 //! lie together, lanes take columns and warps parts of the sum. Blocks may share a sum.
 
-use super::super::source::{Extras, START, Width, function, generated, launch, offset};
+use super::super::source::{Extras, Width, function, generated, launch, offset};
 use super::super::{Generated, Refused};
 use super::finish::{Finish, VECTOR, load_term};
 use super::form::{Factor, Form, only};
@@ -89,7 +89,8 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec, s: &Stream) -> Result<G
     let blocks = per_product * form.n_batch();
     let results = rows * block_cols;
 
-    let mut body = START.to_owned();
+    let fetched = super::fetch_weight(spec);
+    let mut body = format!("allow_next();\n{fetched}wait_for_previous();\n");
     body.push_str(&finish.alignments());
     // Writing to a string does not fail.
     let _ = writeln!(

@@ -107,7 +107,7 @@ pub(super) fn generate(
     let threads = s.threads();
 
     // Only what reads memory waits.
-    let mut body = "allow_next();\n".to_owned();
+    let mut body = format!("allow_next();\n{}", super::fetch_weight(spec));
     write_tile(s, &extent, &mut body);
     body.push_str(&finish.alignments());
     let batch = write_batch(form, width, &mut body);

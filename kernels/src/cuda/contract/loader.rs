@@ -149,6 +149,21 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Words that a thread keeps from stage to stage to know where its rows lie.
+    pub(super) fn kept_words(&self) -> u64 {
+        let Copies { n_rows, .. } = self.strides();
+        let offsets = if self.row_stride().is_some() {
+            1
+        } else {
+            n_rows
+        };
+        let checks = match (self.has_masks(), self.factor.checks.len() as u64) {
+            (true, _) => n_rows.div_ceil(self.rows_of_mask()),
+            (false, n) => n * n_rows,
+        };
+        offsets + checks
+    }
+
     /// Entries of a table in shared memory that says for each step of the sum where it lies and which
     /// taps it needs; 0 if there is none.
     pub(super) fn table(&self) -> u64 {

@@ -425,12 +425,16 @@ impl Reads {
     }
 }
 
+/// Words of a thread for its copies that fit beside 64 sums and what is read ahead of products.
+const MOST_KEPT: u64 = 5;
+
 /// Adds the products of one stage.
 fn write_products(s: &Tiled, sum: DType, left: &Loader<'_>, right: &Loader<'_>, out: &mut String) {
     let (rows, cols) = (s.thread_rows, s.thread_cols);
     // Where sums leave few registers free, the compiler reads what products wait for right before
     // them; elsewhere it reads ahead by itself.
-    let is_ahead = rows * cols == 64 && sum_size(sum) == 4;
+    let has_room = left.kept_words() + right.kept_words() <= MOST_KEPT;
+    let is_ahead = rows * cols == 64 && sum_size(sum) == 4 && has_room;
     let l = Reads::new(left, "left", s.rows, LANES.0, is_ahead);
     let r = Reads::new(right, "right", s.cols, LANES.1, is_ahead);
     out.push_str(&l.base(left, s, rows, "row"));

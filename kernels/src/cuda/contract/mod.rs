@@ -14,6 +14,7 @@ use super::{Generated, Refused, Target};
 use form::Form;
 use plans::spec::{ContractSpec, Problem};
 pub use schedule::{Schedule, Stream, Tiled};
+use std::ops::RangeInclusive;
 
 /// A schedule, for people.
 fn json(schedule: &Schedule) -> String {
@@ -21,8 +22,9 @@ fn json(schedule: &Schedule) -> String {
     serde_json::to_string(schedule).unwrap_or_default()
 }
 
-/// The most bytes that are fetched ahead: part of what the second-level caches of large devices hold.
-const MOST_AHEAD: u64 = 32 << 20;
+/// Bytes that are fetched ahead: from a line on, up to part of what the second-level caches of large
+/// devices hold.
+const AHEAD: RangeInclusive<u64> = 128..=32 << 20;
 
 /// The start of a function that is launched while the one before still runs: weights start on their
 /// way to the second-level cache, which holds a small model but not a large one from run to run.
@@ -34,7 +36,7 @@ fn fetch_weight(spec: &ContractSpec) -> String {
         return String::new();
     };
     let bytes = (high - low + 1).unsigned_abs() * weight.dtype.size() as u64;
-    match bytes <= MOST_AHEAD && bytes >= 128 {
+    match AHEAD.contains(&bytes) {
         true => format!("fetch_ahead(a1 + ({low}), {bytes}u);\n"),
         false => String::new(),
     }

@@ -39,26 +39,19 @@ DEVICE void allow_next() {
 
 // part: fetch_ahead
 #ifdef __CUDACC_RTC__
-// Starts to bring memory to the second-level cache, each block of the grid a part of it. All writes
-// pass through that cache, so that it may be done before they are: nothing is read here.
-DEVICE void fetch_ahead(const void* from, unsigned bytes) {
-    const unsigned n_lines = (bytes + 127) / 128;
-    const unsigned n_blocks = gridDim.x * gridDim.y, block = blockIdx.x + gridDim.x * blockIdx.y;
-    const unsigned per_block = (n_lines + n_blocks - 1) / n_blocks;
-    const unsigned first = block * per_block;
-    if (first >= n_lines) return;
+// Starts to bring a part of `bytes` bytes to the second-level cache, the one that starts at `first`. All
+// writes pass through that cache, so that it may be done before they are: nothing is read here.
+DEVICE void fetch_ahead(const void* from, unsigned bytes, unsigned first, unsigned part) {
 #if __CUDA_ARCH__ >= 900
-    // In units of 16 bytes, none of which lies in two allocations.
-    if (threadIdx.x == 0) {
-        const unsigned long long start = ((unsigned long long)from & ~15ull) + first * 128u;
-        const unsigned left = bytes - first * 128u, part = per_block * 128u;
-        const unsigned size = (left < part ? left : part) & ~15u;
+    if (threadIdx.x == 0 && first < bytes) {
+        // Whole units of 16 bytes, each of which lies in one allocation.
+        const unsigned long long start = ((unsigned long long)from & ~15ull) + first;
+        const unsigned size = bytes - first < part ? (bytes - first) & ~15u : part;
         asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(start), "r"(size));
     }
 #else
-    const unsigned end = first + per_block < n_lines ? first + per_block : n_lines;
-    for (unsigned line = first + threadIdx.x; line < end; line += blockDim.x)
-        asm volatile("prefetch.global.L2 [%0];" :: "l"((const char*)from + line * 128u));
+    for (unsigned at = threadIdx.x * 128; at < part && first + at < bytes; at += blockDim.x * 128)
+        asm volatile("prefetch.global.L2 [%0];" :: "l"((const char*)from + first + at));
 #endif
 }
 #endif

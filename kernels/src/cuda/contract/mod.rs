@@ -26,20 +26,22 @@ fn json(schedule: &Schedule) -> String {
 /// devices hold.
 const AHEAD: RangeInclusive<u64> = 128..=32 << 20;
 
-/// The start of a function that is launched while the one before still runs: weights start on their
-/// way to the second-level cache, which holds a small model but not a large one from run to run.
-fn fetch_weight(spec: &ContractSpec) -> String {
-    let [_, weight, ..] = &spec.args()[..] else {
+/// What a function that is launched while the one before still runs does before it waits: the weight
+/// starts on its way to the second-level cache, which keeps a small model's weights from run to run but not
+/// a large one's. Each of `blocks` blocks along x and y fetches a part.
+fn fetch_weight(spec: &ContractSpec, [x, y]: [u64; 2]) -> String {
+    let args = spec.args();
+    let Some((low, high)) = args.get(1).and_then(|weight| weight.reach) else {
         return String::new();
     };
-    let Some((low, high)) = weight.reach else {
+    let bytes = (high - low + 1).unsigned_abs() * args[1].dtype.size() as u64;
+    if !AHEAD.contains(&bytes) {
         return String::new();
-    };
-    let bytes = (high - low + 1).unsigned_abs() * weight.dtype.size() as u64;
-    match AHEAD.contains(&bytes) {
-        true => format!("fetch_ahead(a1 + ({low}), {bytes}u);\n"),
-        false => String::new(),
     }
+    let part = bytes.div_ceil(x * y).next_multiple_of(128);
+    format!(
+        "fetch_ahead(a1 + ({low}), {bytes}u, (blockIdx.x + {x}u * blockIdx.y) * {part}u, {part}u);\n"
+    )
 }
 
 /// The schedule that a text stands for, as [`Generated::schedule`] gives it.

@@ -89,7 +89,7 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec, s: &Stream) -> Result<G
     let blocks = per_product * form.n_batch();
     let results = rows * block_cols;
 
-    let fetched = super::fetch_weight(spec);
+    let fetched = super::fetch_weight(spec, [blocks, s.split]);
     let mut body = format!("allow_next();\n{fetched}wait_for_previous();\n");
     body.push_str(&finish.alignments());
     // Writing to a string does not fail.

@@ -107,7 +107,7 @@ pub(super) fn generate(
     let threads = s.threads();
 
     // Only what reads memory waits.
-    let mut body = format!("allow_next();\n{}", super::fetch_weight(spec));
+    let mut body = "allow_next();\n".to_owned();
     write_tile(s, &extent, &mut body);
     body.push_str(&finish.alignments());
     let batch = write_batch(form, width, &mut body);
@@ -148,6 +148,7 @@ pub(super) fn generate(
     if has_tables {
         body.push_str("__syncthreads();\n");
     }
+    body.push_str(&super::fetch_weight(spec, [extent.tiles, s.split]));
     body.push_str("wait_for_previous();\n");
     write_sums(form, s, &left, &right, &mut body);
     write_staging(s, &mut body);
@@ -426,7 +427,7 @@ impl Reads {
 }
 
 /// Words of a thread for its copies that fit beside 64 sums and what is read ahead of products.
-const MOST_KEPT: u64 = 5;
+const MOST_KEPT: u64 = 3;
 
 /// Adds the products of one stage.
 fn write_products(s: &Tiled, sum: DType, left: &Loader<'_>, right: &Loader<'_>, out: &mut String) {

@@ -3,7 +3,7 @@
 /// So many spans that are apart are kept; of more, the earliest are only summed.
 const KEPT: usize = 1 << 15;
 
-/// Spans of time, and how long any of them lasts. What comes before the latest [`KEPT`] that are apart is
+/// Spans of time, and how long any of them lasts. What comes before the latest 32,768 that are apart is
 /// taken to be whole: of a span that comes later, only what lies after it counts.
 #[derive(Default)]
 pub struct Busy {

@@ -5,6 +5,7 @@ mod direct;
 mod finish;
 mod form;
 mod loader;
+mod products;
 mod schedule;
 mod stream;
 mod tiled;

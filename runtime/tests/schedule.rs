@@ -1,39 +1,16 @@
 //! Policies: the order that each gives, what they promise, and what a decision costs.
 #![allow(clippy::unwrap_used, reason = "what panics fails the test")]
 
+#[path = "cuda/allocations.rs"]
+mod allocations;
+
 use dlirc_runtime::schedule::{
     Arrival, Decision, ModelProfile, Options, Outcome, Policy, Profile, Progress, Record, Refusal,
     Request, RequestId, Scheduler, Simulation, Slot, simulate,
 };
 use plans::co_run::Weight;
 use plans::{Demand, ModelIndex};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Instant;
-
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Threads that end have no count any more.
-        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 struct Seeded(u64);
@@ -721,7 +698,7 @@ fn a_million_requests_a_minute_and_no_allocation_a_decision() {
         let mut running: Vec<Slot> = Vec::with_capacity(1000);
         let mut times: Vec<u64> = Vec::with_capacity(100_000);
         let mut now = 0;
-        let before = COUNT.with(Cell::get);
+        let before = allocations::count();
         for id in 0..20_000 {
             now += 150_000;
             let began = Instant::now();
@@ -746,7 +723,7 @@ fn a_million_requests_a_minute_and_no_allocation_a_decision() {
             }
             times.push(began.elapsed().as_nanos() as u64 / (n + 1));
         }
-        assert_eq!(COUNT.with(Cell::get) - before, 0, "{policy} allocates");
+        assert_eq!(allocations::count() - before, 0, "{policy} allocates");
         times.sort_unstable();
         let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
         println!("{policy}: a decision takes {median} ns, p99 {p99} ns");

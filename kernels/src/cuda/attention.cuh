@@ -65,7 +65,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention(PARAMETERS) {
 #pragma unroll
         for (int g = 0; g < V_GROUPS; g++) sums[r][g] = Four{};
     }
-    wait_for_previous();
     if (n_keys > 0) {
         load_tile<BLOCK_Q, QK_SIZE, QK_PITCH>(queries, q, Q_ROW, Q_STRIDE, first_q, Q_LEN);
         load_tile<BLOCK_KV, QK_SIZE, QK_PITCH>(keys, k, K_ROW, K_STRIDE, 0, KV_LEN);

@@ -1,6 +1,6 @@
 //! Attention: scores, softmax and weighted sums in one launch.
 
-use super::source::{Extras, Width, generated, launch, offset, parameters, split};
+use super::source::{Extras, Width, generated, launch_after, offset, parameters, split};
 use super::tape::{c_type, compute_type, float_literal, load, store};
 use super::{Generated, Refused, Target};
 use plans::DType;
@@ -127,7 +127,7 @@ pub fn generate_with(spec: &AttentionSpec, schedule: Schedule) -> Result<Generat
         rows,
         block_kv,
     } = schedule;
-    let mut launch = launch("attention", [n_blocks as u32, 1, 1], threads);
+    let mut launch = launch_after("attention", [n_blocks as u32, 1, 1], threads);
     launch.shared_bytes = schedule.shared_bytes(spec) as u32;
     // A grid without blocks can't be launched.
     let launches = if n_blocks > 0 { vec![launch] } else { vec![] };

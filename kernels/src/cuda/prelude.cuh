@@ -37,25 +37,6 @@ DEVICE void allow_next() {
 }
 #endif
 
-// part: fetch_ahead
-#ifdef __CUDACC_RTC__
-// Starts to bring a part of `bytes` bytes to the second-level cache, the one that starts at `first`. All
-// writes pass through that cache, so that it may be done before they are: nothing is read here.
-DEVICE void fetch_ahead(const void* from, unsigned bytes, unsigned first, unsigned part) {
-#if __CUDA_ARCH__ >= 900
-    if (threadIdx.x == 0 && first < bytes) {
-        // Whole units of 16 bytes, each of which lies in one allocation.
-        const unsigned long long start = ((unsigned long long)from & ~15ull) + first;
-        const unsigned size = bytes - first < part ? (bytes - first) & ~15u : part;
-        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(start), "r"(size));
-    }
-#else
-    for (unsigned at = threadIdx.x * 128; at < part && first + at < bytes; at += blockDim.x * 128)
-        asm volatile("prefetch.global.L2 [%0];" :: "l"((const char*)from + first + at));
-#endif
-}
-#endif
-
 // part: copy_async_16 copy_async_8 copy_async_4 copy_async_commit copy_async_wait
 #ifdef __CUDACC_RTC__
 // Asynchronous copies from global to shared memory; zeros where not `valid`, and then `from` is not

@@ -97,8 +97,21 @@ pub(super) fn launch(function: &str, grid: [u32; 3], threads: u32) -> Launch {
     }
 }
 
-/// The first statements of every function: lets the next launch start and waits for the last.
+/// A launch of a function that starts when the ones before it have ended. Blocks that hold many registers
+/// or much shared memory crowd on the multiprocessors that have room first if they start while others still
+/// run, and stay there.
+pub(super) fn launch_after(function: &str, grid: [u32; 3], threads: u32) -> Launch {
+    Launch {
+        starts_early: false,
+        ..launch(function, grid, threads)
+    }
+}
+
+/// The first statements of a function that starts early: lets the next launch start and waits for the last.
 pub(super) const START: &str = "allow_next();\nwait_for_previous();\n";
+
+/// The first statement of a function that starts when those before it have ended.
+pub(super) const START_AFTER: &str = "allow_next();\n";
 
 /// The integer type of offsets and positions in a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

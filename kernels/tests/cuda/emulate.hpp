@@ -113,7 +113,6 @@ inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 inline void wait_for_previous() { emulation::note_wait(); }
 inline void allow_next() { emulation::note_allowed(); }
-inline void fetch_ahead(const void*, unsigned, unsigned, unsigned) {}
 inline void copy_async_16(void* to, const void* from, bool valid = true) {
     if ((uintptr_t)to % 16 || (uintptr_t)from % 16) emulation::fail("a copy of 16 bytes is not aligned");
     emulation::copy_async(to, valid ? from : nullptr, 16);

@@ -1,6 +1,8 @@
 //! A thread a result: for sums too small or too odd for tiles.
 
-use super::super::source::{Extras, START, Width, function, generated, launch, offset, split};
+use super::super::source::{
+    Extras, START_AFTER, Width, function, generated, launch_after, offset, split,
+};
 use super::super::{Generated, Refused};
 use super::finish::{Finish, load_term};
 use super::form::{Factor, Form};
@@ -18,7 +20,7 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec) -> Result<Generated, Re
     let width = Width::of(&args, total.max(form.depth()));
     let finish = Finish::new(form, spec, width, 1);
     let unsigned = width.unsigned();
-    let mut body = START.to_owned();
+    let mut body = START_AFTER.to_owned();
     body.push_str(&finish.alignments());
     let _ = writeln!(
         body,
@@ -48,7 +50,7 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec) -> Result<Generated, Re
         function("contract", &args, extras, THREADS as u32, 0, &body)
     );
     let grid = [grid_x(total.div_ceil(THREADS))?, 1, 1];
-    let launch = launch("contract", grid, THREADS as u32);
+    let launch = launch_after("contract", grid, THREADS as u32);
     let schedule = super::json(&Schedule::Direct);
     Ok(generated(&code, vec![launch], extras, schedule))
 }

@@ -10,39 +10,16 @@ mod schedule;
 mod stream;
 mod tiled;
 
-use super::source::{Extras, START, function, generated, launch};
+use super::source::{Extras, START_AFTER, function, generated, launch_after};
 use super::{Generated, Refused, Target};
 use form::Form;
 use plans::spec::{ContractSpec, Problem};
 pub use schedule::{Schedule, Stream, Tiled};
-use std::ops::RangeInclusive;
 
 /// A schedule, for people.
 fn json(schedule: &Schedule) -> String {
     // Numbers in a struct have a text.
     serde_json::to_string(schedule).unwrap_or_default()
-}
-
-/// Bytes that are fetched ahead: from a line on, up to part of what the second-level caches of large
-/// devices hold.
-const AHEAD: RangeInclusive<u64> = 128..=32 << 20;
-
-/// What a function that is launched while the one before still runs does before it waits: the weight
-/// starts on its way to the second-level cache, which keeps a small model's weights from run to run but not
-/// a large one's. Each of `blocks` blocks along x and y fetches a part.
-fn fetch_weight(spec: &ContractSpec, [x, y]: [u64; 2]) -> String {
-    let args = spec.args();
-    let Some((low, high)) = args.get(1).and_then(|weight| weight.reach) else {
-        return String::new();
-    };
-    let bytes = (high - low + 1).unsigned_abs() * args[1].dtype.size() as u64;
-    if !AHEAD.contains(&bytes) {
-        return String::new();
-    }
-    let part = bytes.div_ceil(x * y).next_multiple_of(128);
-    format!(
-        "fetch_ahead(a1 + ({low}), {bytes}u, (blockIdx.x + {x}u * blockIdx.y) * {part}u, {part}u);\n"
-    )
 }
 
 /// The schedule that a text stands for, as [`Generated::schedule`] gives it.
@@ -75,8 +52,15 @@ pub fn generate_with(
         ));
     };
     if spec.problem.domain().contains(&0) {
-        let code = function("contract", &spec.args(), Extras::default(), 32, 0, START);
-        let launches = vec![launch("contract", [1; 3], 32)];
+        let code = function(
+            "contract",
+            &spec.args(),
+            Extras::default(),
+            32,
+            0,
+            START_AFTER,
+        );
+        let launches = vec![launch_after("contract", [1; 3], 32)];
         return Ok(generated(
             &code,
             launches,

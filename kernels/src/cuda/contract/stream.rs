@@ -4,7 +4,7 @@
 //! Where its sum lies together, a warp takes some columns and its lanes the sum; where its columns
 //! lie together, lanes take columns and warps parts of the sum. Blocks may share a sum.
 
-use super::super::source::{Extras, Width, function, generated, launch, offset};
+use super::super::source::{Extras, START_AFTER, Width, function, generated, launch_after, offset};
 use super::super::{Generated, Refused};
 use super::finish::{Finish, VECTOR, load_term};
 use super::form::{Factor, Form, only};
@@ -89,8 +89,7 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec, s: &Stream) -> Result<G
     let blocks = per_product * form.n_batch();
     let results = rows * block_cols;
 
-    let fetched = super::fetch_weight(spec, [blocks, s.split]);
-    let mut body = format!("allow_next();\n{fetched}wait_for_previous();\n");
+    let mut body = START_AFTER.to_owned();
     body.push_str(&finish.alignments());
     // Writing to a string does not fail.
     let _ = writeln!(
@@ -171,7 +170,7 @@ pub(super) fn generate(form: &Form, spec: &ContractSpec, s: &Stream) -> Result<G
         function("contract", &args, extras, threads as u32, 0, &body)
     );
     let grid = [grid_x(blocks)?, s.split as u32, 1];
-    let launch = launch("contract", grid, threads as u32);
+    let launch = launch_after("contract", grid, threads as u32);
     let schedule = super::json(&Schedule::Stream(*s));
     Ok(generated(&code, vec![launch], extras, schedule))
 }

@@ -6,7 +6,7 @@
 //! a read of 16 bytes a lane takes two turns of the memory rather than four. The sums pass through
 //! shared memory to be finished row by row.
 
-use super::super::source::{Extras, Width, function, generated, launch, split};
+use super::super::source::{Extras, START_AFTER, Width, function, generated, launch_after, split};
 use super::super::{Generated, Refused, Target};
 use super::direct::write_sum;
 use super::finish::{Finish, VECTOR, sum_type};
@@ -107,8 +107,7 @@ pub(super) fn generate(
     let right = Loader::new(form, false, s, width);
     let threads = s.threads();
 
-    // Only what reads memory waits.
-    let mut body = "allow_next();\n".to_owned();
+    let mut body = START_AFTER.to_owned();
     write_tile(s, &extent, &mut body);
     body.push_str(&finish.alignments());
     let batch = write_batch(form, width, &mut body);
@@ -149,8 +148,6 @@ pub(super) fn generate(
     if has_tables {
         body.push_str("__syncthreads();\n");
     }
-    body.push_str(&super::fetch_weight(spec, [extent.tiles, s.split]));
-    body.push_str("wait_for_previous();\n");
     write_sums(form, s, &left, &right, &mut body);
     write_staging(s, &mut body);
     if !alignments.is_empty() {
@@ -184,7 +181,7 @@ pub(super) fn generate(
         )
     );
     let grid = [grid_x(extent.tiles)?, s.split as u32, 1];
-    let mut launch = launch("contract", grid, threads as u32);
+    let mut launch = launch_after("contract", grid, threads as u32);
     launch.shared_bytes = extent.shared_bytes as u32;
     let schedule = super::json(&Schedule::Tiled(*s));
     Ok(generated(&code, vec![launch], extras, schedule))
@@ -389,7 +386,6 @@ fn write_slowly(form: &Form, s: &Tiled, width: Width, out: &mut String) {
     } else {
         ""
     };
-    out.push_str("wait_for_previous();\n");
     write_sum(form, width, out);
     let _ = writeln!(
         out,

@@ -3,7 +3,7 @@
 use super::{RowSchedule, Shape};
 use crate::cuda::Refused;
 use crate::cuda::dims;
-use crate::cuda::source::{self, Extras, START, Width};
+use crate::cuda::source::{self, Extras, START_AFTER, Width};
 use crate::cuda::tape::{self, Scope, c_type, compute_type};
 use plans::spec::{Phase, RowFold};
 use plans::tape::BinaryFn;
@@ -228,13 +228,13 @@ impl<'a> Emitter<'a> {
         known
     }
 
-    /// Waits for earlier launches, finds the thread's row and lane, and loads what the row's columns
+    /// Finds the thread's row and lane, and loads what the row's columns
     /// share.
     fn start(&self) -> String {
         let (shape, s) = (self.shape, self.s);
         let (signed, unsigned) = (shape.width.signed(), shape.width.unsigned());
         let long = self.long();
-        let mut body = START.to_owned();
+        let mut body = START_AFTER.to_owned();
         let (lane, local) = if s.across {
             (
                 format!("threadIdx.x / {}u", s.rows),

@@ -382,7 +382,7 @@ pub fn generate_with(spec: &RowSpec, schedule: &RowSchedule) -> Result<Generated
             format!("row{n}")
         };
         code.push_str(&source::function(&name, &args, extras, threads, 0, &body));
-        launches.push(source::launch(&name, [blocks, 1, 1], threads));
+        launches.push(source::launch_after(&name, [blocks, 1, 1], threads));
     }
     Ok(source::generated(&code, launches, extras, json))
 }

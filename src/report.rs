@@ -167,7 +167,12 @@ impl From<runtime::LoadError> for Diagnostic {
 
 impl From<runtime::BindError> for Diagnostic {
     fn from(e: runtime::BindError) -> Self {
-        let mut diagnostic = Self::from_error("bind", &e);
+        let mut diagnostic = match &e {
+            runtime::BindError::File { path, error } => {
+                Self::error("plan", error.to_string()).at(format!("file {}", path.display()))
+            }
+            _ => Self::from_error("bind", &e),
+        };
         diagnostic.help = e.help().map(Into::into);
         diagnostic
     }

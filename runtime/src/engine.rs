@@ -68,7 +68,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If there is no device for a step, or no implementation of its kernel, or no room.
+    /// If there is no device for a step, or no implementation of its kernel, or no room, or the weights
+    /// are damaged.
     pub fn bind(loaded: Arc<Loaded>, options: &Options) -> Result<Self, BindError> {
         let n_threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -77,6 +78,9 @@ impl Engine {
         let pool = started(n_threads).map_err(BindError::Threads)?;
         let level = options.level.map_or_else(Level::detect, Level::or_lower);
         let (context, fallback) = device(loaded.plan(), options)?;
+        if context.is_none() {
+            loaded.check_weights(plans::file::crc32)?;
+        }
         let (wanted, of_step) = wanted(&loaded, context.is_some());
         let binder = Binder::new(level, pool.n_threads());
         let prepared: Vec<OnceLock<Result<Box<dyn Execute>, Unsupported>>> =

@@ -122,6 +122,13 @@ pub enum BindError {
     },
     /// The pool of threads could not be made.
     Threads(PoolError),
+    /// The weights are not those that the plan was written with.
+    File {
+        /// The plan's file.
+        path: PathBuf,
+        /// What is wrong.
+        error: FileError,
+    },
     /// There is no CUDA device for the plan's steps on one.
     Unavailable(Unavailable),
     /// The plan is for several CUDA devices; an engine drives one.
@@ -199,6 +206,7 @@ impl fmt::Display for BindError {
             }
             BindError::OutOfMemory { bytes } => out_of_memory(f, *bytes),
             BindError::Threads(error) => error.fmt(f),
+            BindError::File { path, error } => write!(f, "{}: {error}", path.display()),
             BindError::Unavailable(error) => error.fmt(f),
             BindError::SeveralDevices { devices } => write!(
                 f,
@@ -247,6 +255,7 @@ impl BindError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             BindError::Unavailable(error) => Some(error.help()),
+            BindError::File { error, .. } => Some(error.help()),
             BindError::NoImage { .. } => Some("compile for the device that is there"),
             BindError::Image { .. } => Some("compile the models again, or install a newer driver"),
             BindError::DeviceMemory { .. } => Some(

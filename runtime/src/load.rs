@@ -1,13 +1,13 @@
 //! Plans from files and from memory.
 
-use crate::error::LoadError;
+use crate::error::{BindError, LoadError};
 use crate::memory::AlignedBytes;
 use memmap2::Mmap;
-use plans::file::Contents;
+use plans::file::{Contents, FileError, crc32};
 use plans::{Image, ValidPlan, Weight};
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A valid plan, the data of its weights and the bytes of its images.
 pub struct Loaded {
@@ -15,8 +15,16 @@ pub struct Loaded {
     bytes: Bytes,
     /// Where the weights section lies in `bytes`.
     weights: Range<usize>,
+    /// What the weights are still to be compared with.
+    unchecked: Option<Unchecked>,
     /// Where the images section lies in `bytes`.
     images: Range<usize>,
+}
+
+/// The checksum of weights that nobody has compared yet.
+struct Unchecked {
+    file: PathBuf,
+    crc: u32,
 }
 
 enum Bytes {
@@ -46,7 +54,26 @@ impl Loaded {
     /// If the file can't be read, is no undamaged plan file of a known format, or the plan is not
     /// valid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        Self::from_file_bytes(Bytes::Mapped(map(path.as_ref())?))
+        let map = map(path.as_ref())?;
+        let contents = plans::file::read(&map).map_err(LoadError::File)?;
+        Self::validated(contents, Bytes::Mapped(map), None)
+    }
+
+    /// As [`Loaded::open`], but the checksum of the weights is compared when the plan is bound:
+    /// [`Engine::bind`](crate::Engine::bind) reads them anyway.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loaded::open`].
+    pub fn open_to_bind(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let file = path.as_ref();
+        let map = map(file)?;
+        let contents = plans::file::read_without_weights_check(&map).map_err(LoadError::File)?;
+        let unchecked = Unchecked {
+            file: file.to_owned(),
+            crc: contents.weights_crc,
+        };
+        Self::validated(contents, Bytes::Mapped(map), Some(unchecked))
     }
 
     /// The plan in the file at `path`, for those who need nothing else: its weights are not read, nor
@@ -73,7 +100,7 @@ impl Loaded {
             bytes: bytes.len() as u64,
         })?;
         let contents = plans::file::read(bytes).map_err(LoadError::File)?;
-        Self::validated(contents, Bytes::Owned(copy))
+        Self::validated(contents, Bytes::Owned(copy), None)
     }
 
     /// A plan without images and its weights section, without a file around them; the weights are
@@ -103,23 +130,24 @@ impl Loaded {
         let contents = Contents {
             plan,
             weights: 0..weights.len(),
+            weights_crc: crc32(weights),
             images: weights.len()..both.len(),
         };
-        Self::validated(contents, Bytes::Owned(copy))
+        Self::validated(contents, Bytes::Owned(copy), None)
     }
 
-    fn from_file_bytes(bytes: Bytes) -> Result<Self, LoadError> {
-        let contents = plans::file::read(bytes.as_slice()).map_err(LoadError::File)?;
-        Self::validated(contents, bytes)
-    }
-
-    fn validated(contents: Contents, bytes: Bytes) -> Result<Self, LoadError> {
+    fn validated(
+        contents: Contents,
+        bytes: Bytes,
+        unchecked: Option<Unchecked>,
+    ) -> Result<Self, LoadError> {
         let lengths = contents.lengths();
         let plan = plans::validate(contents.plan, lengths).map_err(LoadError::Plan)?;
         Ok(Self {
             plan,
             bytes,
             weights: contents.weights,
+            unchecked,
             images: contents.images,
         })
     }
@@ -146,6 +174,30 @@ impl Loaded {
             .unwrap_or_default()
     }
 
+    /// Whether the weights are still to be compared with their checksum.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.unchecked.is_some()
+    }
+
+    /// Compares the weights' checksum, if that is still to be done, with what `crc` says that it is.
+    ///
+    /// # Errors
+    ///
+    /// If they differ.
+    pub(crate) fn check_weights(&self, crc: impl FnOnce(&[u8]) -> u32) -> Result<(), BindError> {
+        match &self.unchecked {
+            Some(unchecked) if crc(self.weights_section()) != unchecked.crc => {
+                Err(BindError::File {
+                    path: unchecked.file.clone(),
+                    error: FileError::Damaged {
+                        what: "the weights".to_owned(),
+                    },
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The weights section.
     pub(crate) fn weights_section(&self) -> &[u8] {
         &self.bytes.as_slice()[self.weights.clone()]
@@ -161,7 +213,7 @@ fn map(path: &Path) -> Result<Mmap, LoadError> {
     let file = File::open(path).map_err(io)?;
     if file.metadata().map_err(io)?.len() == 0 {
         // An empty file can't be mapped.
-        return Err(LoadError::File(plans::file::FileError::NotAPlan));
+        return Err(LoadError::File(FileError::NotAPlan));
     }
     // SAFETY: the map is only read. Plan metadata is decoded to values of its own, and weights
     // are read through raw pointers as numbers for which all bit patterns are valid, so that

@@ -113,7 +113,11 @@ fn a_plan_comes_from_a_file_or_from_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("addition.plan");
     std::fs::write(&path, &bytes).unwrap();
-    for loaded in [Loaded::open(&path), Loaded::from_bytes(&bytes)] {
+    for loaded in [
+        Loaded::open(&path),
+        Loaded::open_to_bind(&path),
+        Loaded::from_bytes(&bytes),
+    ] {
         let loaded = Arc::new(loaded.unwrap());
         assert_eq!(loaded.weight(&loaded.plan().weights[0]), data[0]);
         let engine = Arc::new(Engine::bind(loaded, &Options::default()).unwrap());
@@ -136,6 +140,10 @@ fn a_plan_comes_from_a_file_or_from_bytes() {
     *damaged.last_mut().unwrap() ^= 1;
     let error = open(&damaged);
     assert!(matches!(error, LoadError::File(FileError::Damaged { .. })));
+    assert!(error.to_string().contains("the weights"), "{error}");
+    let unchecked = Arc::new(Loaded::open_to_bind(&path).unwrap());
+    let error = Engine::bind(unchecked, &Options::default()).unwrap_err();
+    assert!(matches!(error, BindError::File { .. }), "{error}");
     assert!(error.to_string().contains("the weights"), "{error}");
     let missing = Loaded::open(folder.path().join("missing.plan")).unwrap_err();
     assert!(missing.to_string().contains("missing.plan"), "{missing}");

@@ -1,7 +1,7 @@
 //! `dlirc bench`: how fast a plan's models are, beside ONNX Runtime if asked.
 
 use crate::beside::{self, Effort, Turns};
-use crate::cli::models::{Machine, chosen, load, sources};
+use crate::cli::models::{Machine, chosen, load_to_bind, sources};
 use crate::cli::table::{mib, table};
 use crate::inputs;
 use crate::limits::Limits;
@@ -89,9 +89,9 @@ struct Report {
 struct StartReport {
     model: String,
     runs: usize,
-    /// The file mapped, every checksum compared, the plan validated.
+    /// The file mapped, checksums compared but that of the weights, the plan validated.
     load_ms: f64,
-    /// Weights packed or uploaded, device code loaded.
+    /// Weights packed or uploaded, their checksum compared, device code loaded.
     bind_ms: f64,
     /// Memory for tensors, graphs built.
     session_ms: f64,
@@ -219,7 +219,7 @@ impl Bench {
         let (mut name, mut weight_bytes) = (String::new(), 0);
         for _ in 0..n {
             let started = Instant::now();
-            let loaded = load(&self.plan)?;
+            let loaded = load_to_bind(&self.plan)?;
             let was_loaded = Instant::now();
             let engine = self.machine.bind(loaded)?;
             let was_bound = Instant::now();

@@ -37,7 +37,7 @@ pub(super) fn device(text: &str) -> Result<RunOn, String> {
 impl Machine {
     /// The plan at `path`, ready to be run.
     pub(super) fn engine(&self, path: &Path) -> Result<Arc<Engine>, Diagnostic> {
-        self.bind(load(path)?)
+        self.bind(load_to_bind(path)?)
     }
 
     /// A plan, ready to be run.
@@ -61,6 +61,12 @@ impl Machine {
 /// The plan at `path`.
 pub(super) fn load(path: &Path) -> Result<Loaded, Diagnostic> {
     Loaded::open(path).map_err(|e| Diagnostic::from(e).at(format!("file {}", path.display())))
+}
+
+/// The plan at `path`, for [`Machine::bind`] to compare the checksum of its weights.
+pub(super) fn load_to_bind(path: &Path) -> Result<Loaded, Diagnostic> {
+    Loaded::open_to_bind(path)
+        .map_err(|e| Diagnostic::from(e).at(format!("file {}", path.display())))
 }
 
 /// The plan in the file at `path`, without its weights.

@@ -46,6 +46,7 @@ mod table;
 #[cfg(feature = "write")]
 mod write;
 
+pub use checksum::{crc32, crc32_of_part};
 pub use read::{Contents, FileError, read, read_without_weights_check, sections};
 #[cfg(feature = "write")]
 pub use replace::{OutputError, replace_file};

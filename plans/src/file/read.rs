@@ -123,6 +123,8 @@ pub struct Contents {
     pub plan: Plan,
     /// Where the weights section lies in the file.
     pub weights: Range<usize>,
+    /// The CRC-32 of the weights section, as the file says.
+    pub weights_crc: u32,
     /// Where the images section lies in the file; empty if there is none.
     pub images: Range<usize>,
 }
@@ -147,7 +149,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, FileError> {
 }
 
 /// As [`read`], but the checksum of the weights is not compared: the plan is whole, and its weights
-/// may hold other numbers than were written.
+/// may hold other numbers than were written, unless the reader compares [`Contents::weights_crc`].
 ///
 /// # Errors
 ///
@@ -193,6 +195,7 @@ fn read_checking(
     Ok(Contents {
         plan,
         weights: range(weights),
+        weights_crc: weights.crc,
         images,
     })
 }

@@ -56,8 +56,10 @@ fn a_file_is_read_as_it_was_written() {
         let Contents {
             plan,
             weights,
+            weights_crc,
             images,
         } = file::read(&written).unwrap();
+        assert_eq!(weights_crc, file::crc32(&written[weights.clone()]));
         assert_eq!(plan, sample.plan);
         assert_eq!(weights.start % 4096, 0);
         assert_eq!(images.start % 4096, 0);

@@ -41,8 +41,8 @@ impl Bound {
     ///
     /// # Errors
     ///
-    /// If the plan is for several devices, the device has no room for the weights or the driver
-    /// refuses an image.
+    /// If the plan is for several devices, the device has no room for the weights, they are damaged or
+    /// the driver refuses an image.
     pub(crate) fn new(
         loaded: &Loaded,
         pool: &Pool,
@@ -65,9 +65,7 @@ impl Bound {
         });
         kernels?;
         // Nothing in the thread panics: slices are cut to their lengths.
-        let weights = weights
-            .expect("uploading does not panic")
-            .map_err(|e| failed_to_allocate(&context, e.bytes, e.what, e.error))?;
+        let weights = weights.expect("uploading does not panic")?;
         Ok(Self {
             context,
             images,

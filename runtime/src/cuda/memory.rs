@@ -5,7 +5,9 @@ use super::driver::{DriverError, call};
 use cudarc::driver::sys;
 use memmap2::{Advice, MmapMut};
 use std::ffi::c_void;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 /// Memory of the device.
 pub(crate) struct DeviceMemory {
@@ -72,7 +74,9 @@ impl PinnedMemory {
     /// So many bytes.
     pub(crate) fn new(context: &Arc<Context>, bytes: u64) -> Result<Self, DriverError> {
         let mut memory = Self::unzeroed(context, bytes)?;
-        memory.as_mut_slice().fill(0);
+        if memory.own.is_none() {
+            memory.as_mut_slice().fill(0);
+        }
         Ok(memory)
     }
 
@@ -168,12 +172,34 @@ impl Drop for PinnedMemory {
     }
 }
 
+/// Bytes from one write to the next that reach every page, be it huge or not.
+const PAGE: usize = 4 << 10;
+
+/// The most threads that pages are cleared by.
+const MAX_THREADS: usize = 8;
+
 /// Memory of the system in huge pages, if it is large enough and the system has them; zeros.
 fn huge_pages(bytes: usize) -> Option<MmapMut> {
     if bytes < LARGE {
         return None;
     }
-    let map = MmapMut::map_anon(bytes).ok()?;
+    let mut map = MmapMut::map_anon(bytes).ok()?;
     map.advise(Advice::HugePage).ok()?;
+    clear(&mut map);
     Some(map)
+}
+
+/// Writes to every page of new memory, so that several threads of the system clear them now, and not one
+/// when they are pinned.
+fn clear(memory: &mut [u8]) {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let n_threads = processors.min(MAX_THREADS).min(memory.len() / LARGE).max(1);
+    let part = memory.len().div_ceil(n_threads).next_multiple_of(LARGE);
+    thread::scope(|scope| {
+        for part in memory.chunks_mut(part) {
+            let clear = || part.iter_mut().step_by(PAGE).for_each(|byte| *byte = 0);
+            // Without a thread, whoever pins the pages has them cleared.
+            let _ = thread::Builder::new().spawn_scoped(scope, clear);
+        }
+    });
 }

@@ -178,6 +178,53 @@ fn weights_larger_than_the_chunks_arrive_whole() {
 }
 
 #[test]
+fn damaged_weights_are_found_when_they_are_uploaded() {
+    on_each_device(|device| {
+        let sums = |of_weights: bool| {
+            let mut b = Builder::new();
+            let (x, y, code) = (b.input(CUDA), b.output(CUDA), Some(b.code(&["add"])));
+            let large = b.weight_of(&ramp(1.0).repeat(500));
+            // Only the file has this one.
+            b.weight(9.0);
+            let small = b.weight(2.0);
+            let (x, between) = (Place::Buffer(x), b.scratch(CUDA));
+            let [first, second] = match of_weights {
+                true => [large, small].map(Place::Weight),
+                false => [x, x],
+            };
+            b.sum(code, x, first, between);
+            b.sum(code, Place::Buffer(between), second, y);
+            b.finish()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sums.dlplan");
+        for in_memory in [sums(true), sums(false)] {
+            let bytes = plans::file_of(&in_memory);
+            let opened = |bytes: &[u8]| {
+                std::fs::write(&path, bytes).unwrap();
+                Arc::new(Loaded::open_to_bind(&path).unwrap())
+            };
+            let x = ramp(0.0);
+            let expected = run(&mut session(&in_memory, device), &x);
+            assert!(run(&mut session(&opened(&bytes), device), &x) == expected);
+            let section = ::plans::file::read(&bytes).unwrap().weights;
+            for at in [0, 1 << 20, section.len() - 5000, section.len() - 1] {
+                let mut damaged = bytes.clone();
+                damaged[section.start + at] ^= 1;
+                let error = bind(&opened(&damaged), device, cuda::Options::default()).unwrap_err();
+                let path = path.display();
+                assert_eq!(
+                    error.to_string(),
+                    format!(
+                        "{path}: the file is damaged: the checksum of the weights does not match"
+                    )
+                );
+            }
+        }
+    });
+}
+
+#[test]
 fn a_position_out_of_range_is_named_and_the_next_run_is_right() {
     on_each_device(|device| {
         let loaded = plans::chain(&["checked"]);

@@ -1,6 +1,7 @@
 //! Plans for a CUDA device, written by hand: sums of vectors of 1024 floats.
 
 use dlirc_runtime::Loaded;
+use plans::file;
 use plans::spec::{KernelSpec, MapInput, MapSpec, Operand, TransferSpec};
 use plans::tape::{BinaryFn, Reg, TapeOp, TapeStep};
 use plans::{
@@ -283,6 +284,21 @@ impl Builder {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// A plan's file.
+pub(crate) fn file_of(loaded: &Loaded) -> Vec<u8> {
+    let valid = loaded.plan();
+    let mut plan = Plan::clone(valid);
+    for (weight, of) in plan.weights.iter_mut().zip(&valid.weights) {
+        weight.crc = file::crc32(loaded.weight(of));
+    }
+    for (image, of) in plan.images.iter_mut().zip(&valid.images) {
+        image.crc = file::crc32(loaded.image(of));
+    }
+    let weight = |w: WeightIndex| loaded.weight(&valid.weights[w.index()]);
+    let image = |i: ImageIndex| loaded.image(&valid.images[i.index()]);
+    file::to_bytes(&plan, weight, image).unwrap()
 }
 
 fn sum() -> KernelSpec {

@@ -469,9 +469,10 @@ cuDriverGetVersion
 cuInit 0
 cuDevicePrimaryCtxRetain 0
 cuMemAlloc 8192: D0+0
-cuMemHostAlloc 8192 flags 3: H1+0
+cuMemHostAlloc 12288 flags 3: H1+0
 cuStreamCreate 1
-cuMemcpyHtoDAsync D0+0 = H1+0, 8192 bytes
+cuMemcpyHtoDAsync D0+0 = H1+0, 4096 bytes
+cuMemcpyHtoDAsync D0+4096 = H1+8192, 4096 bytes
 cuEventRecord
 cuStreamSynchronize
 cuStreamSynchronize

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
-/// Bytes that are copied at once: ten microseconds on the bus, and both chunks of a thread fit its
-/// second-level cache, where the checksum finds them.
-const CHUNK: usize = 512 << 10;
+/// Bytes that are copied at once. A quarter of that reaches half the speed of the bus only
+/// (`benches/NOTES.md`).
+const CHUNK: usize = 2 << 20;
 
 /// Chunks of pinned memory that a thread fills in turns: one is filled while another is copied.
 const CHUNKS_PER_THREAD: usize = 2;

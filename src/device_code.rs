@@ -14,9 +14,20 @@ pub struct Gpus {
     pub archs: Vec<u32>,
     /// PTX of the newest of them too, for later ones.
     pub ptx: bool,
+    /// How contractions multiply f32.
+    pub precision: kernels::cuda::Precision,
 }
 
 impl Gpus {
+    /// With PTX, and f32 multiplied as f32.
+    pub fn new(archs: Vec<u32>) -> Self {
+        Self {
+            archs,
+            ptx: true,
+            precision: kernels::cuda::Precision::default(),
+        }
+    }
+
     /// What kernels are generated for: instructions and shared memory that all of them have.
     ///
     /// # Errors
@@ -34,6 +45,7 @@ impl Gpus {
         Ok(kernels::cuda::Target {
             arch: known.iter().map(|t| t.arch).fold(first.arch, least),
             n_sms: first.n_sms,
+            precision: self.precision,
             max_shared: known
                 .iter()
                 .map(|t| t.max_shared)
@@ -192,10 +204,7 @@ mod tests {
 
     #[test]
     fn a_target_is_what_all_have() {
-        let gpus = |archs: &[u32]| Gpus {
-            archs: archs.to_vec(),
-            ptx: true,
-        };
+        let gpus = |archs: &[u32]| Gpus::new(archs.to_vec());
         let hopper = kernels::cuda::Target::of_arch(90).unwrap();
         assert_eq!(gpus(&[90]).target(), Ok(hopper));
         let both = gpus(&[90, 80]).target().unwrap();

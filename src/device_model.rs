@@ -174,10 +174,7 @@ mod tests {
     use crate::device_code::Gpus;
 
     fn cuda() -> Target {
-        Target::Cuda(Gpus {
-            archs: vec![90],
-            ptx: true,
-        })
+        Target::Cuda(Gpus::new(vec![90]))
     }
 
     #[test]

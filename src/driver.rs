@@ -6,6 +6,7 @@ use crate::device_model::{DeviceModel, Sources};
 use crate::report::Diagnostic;
 use bytes::Bytes;
 use ir::{GraphId, Program};
+use kernels::cuda::Precision;
 use passes::lower::{Branches, Lanes, LowerOptions, Lowered, lower};
 use passes::manager::Observer;
 use passes::partition::{Generation, Splitter};
@@ -314,6 +315,9 @@ fn canonical_options(request: &Request) -> String {
     if let Target::Cuda(gpus) = &request.target {
         if !gpus.ptx {
             options += " no-ptx";
+        }
+        if gpus.precision != Precision::default() {
+            options += &format!(" precision={}", gpus.precision);
         }
         options += &format!(" lanes={}", request.lanes());
     }

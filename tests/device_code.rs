@@ -6,6 +6,7 @@ use crate::models::Unwatched;
 use dlirc::device_code::{Gpus, Workshop};
 use dlirc::driver::{self, Request, Summary, Target};
 use ir::Program;
+use kernels::cuda::Precision;
 use kernels::cuda::compile::{Compiler, Wanted};
 use passes::PassCx;
 use plans::Device;
@@ -27,8 +28,17 @@ struct Sources {
 
 impl Sources {
     /// Adds those of an optimised program.
-    fn add(&mut self, name: &str, program: &Program, arch: u32) -> Result<(), String> {
-        let target = kernels::cuda::Target::of_arch(arch).map_err(|e| e.to_string())?;
+    fn add(
+        &mut self,
+        name: &str,
+        program: &Program,
+        arch: u32,
+        precision: Precision,
+    ) -> Result<(), String> {
+        let target = kernels::cuda::Target {
+            precision,
+            ..kernels::cuda::Target::of_arch(arch).map_err(|e| e.to_string())?
+        };
         let lowered = crate::plan::lowered_for(program, Some(target), &[])?;
         let plan = &lowered.plan;
         for step in &plan.steps {
@@ -114,10 +124,7 @@ fn compiler() -> Option<Compiler> {
 fn request(name: &str, workshop: Workshop) -> Request {
     Request {
         models: vec![crate::models::filled(models::find(name).unwrap())],
-        target: Target::Cuda(Gpus {
-            archs: vec![90],
-            ptx: true,
-        }),
+        target: Target::Cuda(Gpus::new(vec![90])),
         workshop,
         ..Request::default()
     }
@@ -162,6 +169,9 @@ fn without_nvrtc_an_error_says_what_to_install() {
     assert!(error.text().contains("/there/is/none"), "{}", error.text());
 }
 
+/// Models whose kernels for tensor cores are compiled too: convolutions, products, transposed convolutions.
+const ON_TENSOR_CORES: [&str; 3] = ["resnet50", "vit_b_16", "dcgan"];
+
 #[test]
 fn kernels_of_all_models_compile_and_spill_nothing() {
     let Some(compiler) = compiler() else { return };
@@ -175,8 +185,13 @@ fn kernels_of_all_models_compile_and_spill_nothing() {
             .unwrap_or_else(|e| panic!("{}", e.text()));
         let mut cx = PassCx::new(passes::Options::default());
         driver::optimise(&mut program, &mut cx, &[]).unwrap_or_else(|e| panic!("{}", e.text()));
-        for (sources, arch) in all.iter_mut().zip(ARCHS) {
-            sources.add(architecture.name, &program, arch).unwrap();
+        let on_tensor_cores = ON_TENSOR_CORES.contains(&architecture.name);
+        let precisions = Precision::ALL.into_iter();
+        for precision in precisions.filter(|p| *p == Precision::Fp32 || on_tensor_cores) {
+            for (sources, arch) in all.iter_mut().zip(ARCHS) {
+                let added = sources.add(architecture.name, &program, arch, precision);
+                added.unwrap();
+            }
         }
     }
     check(&all, &compiler);
@@ -197,7 +212,7 @@ fn kernels_of_all_operators_compile_and_spill_nothing() {
         for (sources, arch) in all.iter_mut().zip(ARCHS) {
             if arch == ARCHS[1] || i % SAMPLED == 0 {
                 sources
-                    .add(name, program, arch)
+                    .add(name, program, arch, Precision::Fp32)
                     .unwrap_or_else(|e| panic!("{name}: {e}"));
             }
         }

@@ -178,8 +178,8 @@ fn on_gpu(path: &Path, name: &str, values: &[Tensor], on_cpu: &[Tensor]) {
         let request = Request {
             models,
             target: Target::Cuda(Gpus {
-                archs: vec![gpu.target.arch],
                 ptx: false,
+                ..Gpus::new(vec![gpu.target.arch])
             }),
             workshop: crate::gpu::workshop(),
             ..Request::default()

@@ -30,7 +30,8 @@ pub struct Device {
     pub bytes_per_s: f64,
     /// Bytes that come from the last cache instead.
     pub cache_bytes_per_s: f64,
-    /// Operations on each element type without matrix units, a multiply-add counted as 2.
+    /// Operations on each element type without matrix units, a multiply-add counted as 2; and of f32 on
+    /// matrix units as `tf32x3` and `tf32`.
     pub flop_per_s: BTreeMap<String, f64>,
     /// Operations of matrix units on each element type.
     #[serde(default)]
@@ -245,7 +246,7 @@ impl Device {
             .expect("a device that was checked has an efficiency for any class")
     }
 
-    /// Operations a second on an element type, without matrix units; of types that are not listed,
+    /// Operations a second on an element type, or of f32 as matrix units multiply it; of types that are not listed,
     /// as f32, in which f16 and bf16 are calculated.
     pub fn flop_per_s(&self, dtype: &str) -> f64 {
         let of = |dtype: &str| self.flop_per_s.get(dtype).copied();

@@ -1,6 +1,6 @@
 //! Writes the sources of the best schedules of contractions, to be timed on a device.
 //!
-//! `contractions FOLDER SM SHAPES SCHEDULES PLAN...` takes of each plan the so many contractions that
+//! `contractions FOLDER SM PRECISION SHAPES SCHEDULES PLAN...` takes of each plan the so many contractions that
 //! are predicted to take longest, and of each the so many schedules of the least predicted time, first those with
 //! different tiles. The folder gets a `.cu` file a schedule and `list.json`, which says how each is launched,
 //! and the contractions of each plan as JSON, which may be given instead of the plan.
@@ -18,10 +18,14 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, arch, shapes, schedules, plans @ ..] = words.as_slice() else {
-        return Err("FOLDER SM SHAPES SCHEDULES PLAN... are wanted".into());
+    let [folder, arch, precision, shapes, schedules, plans @ ..] = words.as_slice() else {
+        return Err("FOLDER SM PRECISION SHAPES SCHEDULES PLAN... are wanted".into());
     };
-    let (folder, target) = (Path::new(folder), Target::of_arch(arch.parse()?)?);
+    let folder = Path::new(folder);
+    let target = Target {
+        precision: precision.parse()?,
+        ..Target::of_arch(arch.parse()?)?
+    };
     let (shapes, schedules): (usize, usize) = (shapes.parse()?, schedules.parse()?);
     std::fs::create_dir_all(folder)?;
     let mut list: Vec<Value> = vec![];

@@ -2,6 +2,7 @@
 
 use costs::database::Measured;
 use costs::{Demand, Estimate, Grid, Key, Predict, Source, Work};
+use kernels::cuda::{Precision, contract};
 use plans::spec::{LibrarySpec, MapSpec, MovementSpec, Operand, Problem};
 use plans::{
     BlockIndex, CoRun, Code, Device, ImageKind, KernelSpec, Launch, Place, Plan, Resources, Step,
@@ -201,6 +202,7 @@ pub fn work(plan: &Plan, step: &Step, arch: u32) -> Work {
     });
     let run = Run {
         spec: &plan.kernels[step.kernel.index()],
+        schedule: code.map(|code| code.schedule.as_str()),
         flop: step.flop,
         bytes_read: step.bytes_read,
         bytes_written: step.bytes_written,
@@ -217,6 +219,8 @@ pub fn work(plan: &Plan, step: &Step, arch: u32) -> Work {
 /// A step, in a plan or before there is one.
 pub(crate) struct Run<'a> {
     pub spec: &'a KernelSpec,
+    /// Of its device code, if it has one.
+    pub schedule: Option<&'a str>,
     pub flop: u64,
     /// Each operand once.
     pub bytes_read: u64,
@@ -232,11 +236,7 @@ impl Run<'_> {
         let spec = self.spec;
         Work {
             class: class(spec, self.leaves_on),
-            dtype: spec
-                .args()
-                .first()
-                .map_or("f32", |arg| arg.dtype.name())
-                .into(),
+            dtype: dtype(spec, self.schedule),
             flop: self.flop,
             bytes_read: self.bytes_read.saturating_sub(not_read(spec)),
             bytes_written: self.bytes_written,
@@ -245,6 +245,19 @@ impl Run<'_> {
                 KernelSpec::Recurrent(s) => s.time.max(1),
                 _ => 1,
             },
+        }
+    }
+}
+
+/// The type as device files name it: the first argument's, or what tensor cores multiply.
+fn dtype(spec: &KernelSpec, schedule: Option<&str>) -> String {
+    match (spec, schedule.map(contract::precision)) {
+        (KernelSpec::Contract(_), Some(precision @ (Precision::Tf32x3 | Precision::Tf32))) => {
+            precision.to_string()
+        }
+        _ => {
+            let args = spec.args();
+            args.first().map_or("f32", |arg| arg.dtype.name()).into()
         }
     }
 }

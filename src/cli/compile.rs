@@ -13,6 +13,7 @@ use crate::measure::peak_memory;
 use crate::report::{Diagnostic, data_json, draw, say, write_file};
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
+use kernels::cuda::Precision;
 use passes::lower::{DEFAULT_LANES, MAX_LANES};
 use passes::manager::Observer;
 use passes::{Pass, Phase};
@@ -45,6 +46,10 @@ pub(super) struct Compile {
     /// most important first, such as cuda:sm_90,sm_80. No GPU is needed to compile.
     #[arg(long, value_parser = target)]
     target: Option<Target>,
+    /// How a GPU multiplies f32 in products and convolutions: as f32; as three products of tf32 on tensor
+    /// cores, which errs about as little; or as one, which keeps 10 bits after the point.
+    #[arg(long, value_name = "fp32|tf32x3|tf32", default_value_t)]
+    precision: Precision,
     /// Leave out PTX of the newest architecture, which lets later GPUs run the plan.
     #[arg(long)]
     no_ptx: bool,
@@ -128,7 +133,15 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
             archs.push(arch);
         }
     }
-    Ok(Target::Cuda(Gpus { archs, ptx: true }))
+    Ok(Target::Cuda(Gpus::new(archs)))
+}
+
+fn no_tensor_cores(precision: Precision) -> Diagnostic {
+    Diagnostic::error(
+        "target",
+        format!("the CPU does not multiply in {precision}"),
+    )
+    .help("leave --precision out, or name a GPU: --target cuda:sm_90")
 }
 
 fn lanes() -> RangedI64ValueParser<u16> {
@@ -167,6 +180,9 @@ impl Compile {
         let mut target = chosen_target(self.target, deployment.as_ref())?;
         if let Target::Cuda(gpus) = &mut target {
             gpus.ptx = !self.no_ptx;
+            gpus.precision = self.precision;
+        } else if self.precision != Precision::default() {
+            return Err(no_tensor_cores(self.precision));
         }
         let splitter = self.blocks.splitter()?;
         let splitter = chosen_splitter(splitter, deployment.as_ref(), &target);
@@ -497,12 +513,7 @@ mod tests {
 
     #[test]
     fn targets_are_read() {
-        let gpus = |archs: &[u32]| {
-            Ok(Target::Cuda(Gpus {
-                archs: archs.to_vec(),
-                ptx: true,
-            }))
-        };
+        let gpus = |archs: &[u32]| Ok(Target::Cuda(Gpus::new(archs.to_vec())));
         assert_eq!(target("cpu"), Ok(Target::Cpu));
         assert_eq!(target("cuda:sm_90"), gpus(&[90]));
         assert_eq!(target("cuda:sm_90,sm_80,sm_90"), gpus(&[90, 80]));

@@ -199,8 +199,8 @@ impl On {
         };
         match (runtime::cuda::device(ordinal), self.device) {
             (Ok(info), _) => Ok(Target::Cuda(Gpus {
-                archs: vec![info.arch],
                 ptx: false,
+                ..Gpus::new(vec![info.arch])
             })),
             (Err(_), RunOn::Auto) => Ok(Target::Cpu),
             (Err(why), _) => Err(runtime::BindError::Unavailable(why).into()),
@@ -381,8 +381,8 @@ impl Profile {
         let target = match identity.kind {
             Kind::Cpu => Target::Cpu,
             Kind::Cuda => Target::Cuda(Gpus {
-                archs: vec![identity.arch],
                 ptx: false,
+                ..Gpus::new(vec![identity.arch])
             }),
         };
         DeviceModel::find(&sources, &target)

@@ -21,6 +21,7 @@ pub mod window;
 
 use plans::{KernelSpec, Launch};
 use std::fmt;
+use std::str::FromStr;
 
 /// What code is generated for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -31,6 +32,21 @@ pub struct Target {
     pub n_sms: u32,
     /// The most shared memory that a block can have, in bytes.
     pub max_shared: u32,
+    /// How f32 factors of contractions may be rounded.
+    pub precision: Precision,
+}
+
+/// How contractions multiply f32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Precision {
+    /// In the type that they have.
+    #[default]
+    Fp32,
+    /// As three products of tf32 where tensor cores are faster: errors of the size of f32's. An infinite
+    /// factor makes results that are no numbers.
+    Tf32x3,
+    /// Rounded to tf32 (10 bits after the point) where tensor cores are faster; sums are f32.
+    Tf32,
 }
 
 impl Target {
@@ -59,7 +75,32 @@ impl Target {
             arch,
             n_sms,
             max_shared,
+            precision: Precision::default(),
         })
+    }
+}
+
+impl Precision {
+    /// All, the most exact first.
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Tf32x3, Precision::Tf32];
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32x3 => "tf32x3",
+            Precision::Tf32 => "tf32",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let of = Self::ALL.into_iter().find(|p| p.to_string() == text);
+        of.ok_or_else(|| Refused(format!("{text} is no precision; fp32, tf32x3 and tf32 are")))
     }
 }
 

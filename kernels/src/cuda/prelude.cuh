@@ -81,6 +81,33 @@ template <class T> DEVICE T read_shared(const void* from) {
 }
 #endif
 
+// part: Fragment
+// What a lane holds of a tile of a tensor core's factor: tf32 in the upper bits of each word.
+template <int n> struct Fragment {
+    unsigned x[n];
+};
+
+// part: round_tf32
+// The nearest tf32; lower bits are zero.
+DEVICE unsigned round_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & ~0x1fffu; }
+
+// part: split_tf32
+// The nearest tf32, and what it leaves. An infinite number leaves no number.
+DEVICE void split_tf32(float x, unsigned& big, unsigned& small) {
+    big = round_tf32(x);
+    small = __float_as_uint(x - __uint_as_float(big));
+}
+
+// part: multiply_add_tf32
+#ifdef __CUDACC_RTC__
+// Adds the product of 16 by 8 and 8 by 8 elements, which the lanes of a warp hold.
+DEVICE void multiply_add_tf32(float (&sums)[4], const Fragment<4>& left, const Fragment<2>& right) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(left.x[0]), "r"(left.x[1]), "r"(left.x[2]), "r"(left.x[3]), "r"(right.x[0]), "r"(right.x[1]));
+}
+#endif
+
 // part: shuffle shuffle_xor shuffle_up shuffle_down ballot warp_sync
 #ifdef __CUDACC_RTC__
 // Exchanges between the lanes of a warp, all of which take part.

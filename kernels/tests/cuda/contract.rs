@@ -4,7 +4,8 @@ use crate::emulate::{Case, check_all};
 use crate::map::step;
 use dlirc_kernels::cuda::Target;
 use dlirc_kernels::cuda::contract::{
-    Schedule, Stream, Tiled, choose, config_space, generate_with, predict, ranked, weight_order,
+    Cores, Schedule, Stream, Tiled, choose, config_space, generate_with, predict, ranked,
+    weight_order,
 };
 use plans::spec::{ContractSpec, Epilogue, KernelSpec, Operand, Problem, Window};
 use plans::tape::{BinaryFn, Reg, Scalar, TapeOp, UnaryFn};
@@ -84,6 +85,7 @@ fn tiled(rows: u64, cols: u64, depth: u64) -> Tiled {
         group: 2,
         by_taps: false,
         registers: 128,
+        cores: Cores::Ordinary,
     }
 }
 
@@ -166,6 +168,62 @@ fn tiles_of_products() {
                 cases.push(case(&name, &spec, &Schedule::Tiled(schedule), n as u64));
             }
             cases.push(case("direct", &spec, &Schedule::Direct, 3));
+        }
+    }
+    check_all(cases);
+}
+
+/// What tensor cores multiply, with the tolerance of its digits.
+fn on_tensor_cores(spec: &ContractSpec, tile: Tiled, seed: u64) -> Vec<Case> {
+    let cases = [(1, 2e-3), (3, 1e-5)].map(|(products, tolerance)| {
+        let cores = Cores::Tensor { products };
+        let schedule = Schedule::Tiled(Tiled { cores, ..tile });
+        Case {
+            tolerance,
+            ..case("tensor cores", spec, &schedule, seed)
+        }
+    });
+    cases.into()
+}
+
+#[test]
+fn tensor_cores_multiply() {
+    let mut cases = vec![];
+    let large = Tiled {
+        thread_rows: 8,
+        thread_cols: 8,
+        slices: 2,
+        split: 2,
+        ..tiled(64, 64, 16)
+    };
+    let products = [
+        ([50, 68, 40], false, false, tiled(32, 32, 8)),
+        ([50, 68, 40], true, true, tiled(32, 32, 16)),
+        ([33, 35, 37], true, false, tiled(16, 32, 8)),
+        ([66, 36, 32], false, true, large),
+    ];
+    for (n, (sizes, left, right, tile)) in products.into_iter().enumerate() {
+        let spec = transposed(product(&[], sizes, DType::F32), left, right);
+        cases.extend(on_tensor_cores(&spec, tile, 40 + n as u64));
+    }
+    let geometry = Geometry {
+        batch: 1,
+        groups: 2,
+        channels: [16, 24],
+        input: &[9, 7],
+        kernel: &[3, 2],
+        strides: &[2, 1],
+        dilations: &[1, 2],
+        pads: &[[1, 1], [0, 2]],
+    };
+    for is_last in [false, true] {
+        let spec = convolution(&geometry, is_last, false);
+        for by_taps in [false, true] {
+            let tile = Tiled {
+                by_taps,
+                ..tiled(16, 32, 16)
+            };
+            cases.extend(on_tensor_cores(&spec, tile, 50));
         }
     }
     check_all(cases);

@@ -150,6 +150,28 @@ inline unsigned ballot(bool x) {
     for (int i = 0; i < 32; i++) result |= (unsigned)(all[i] & 1) << i;
     return result;
 }
+// Rows of `left` and columns of `right` by lane / 4, steps of the sum by lane % 4.
+template <class Left, class Right>
+inline void multiply_add_tf32(float (&sums)[4], const Left& left, const Right& right) {
+    const auto gather = [](const unsigned* words, int n, float (*all)[32]) {
+        for (int w = 0; w < n; w++) {
+            const unsigned long long* offered = emulation::exchange(words[w]);
+            for (int l = 0; l < 32; l++) all[w][l] = emulation::bits<float>((unsigned)offered[l] & ~0x1fffu);
+        }
+    };
+    float lefts[4][32], rights[2][32];
+    gather(left.x, 4, lefts);
+    gather(right.x, 2, rights);
+    const int lane = emulation::lane(), row = lane / 4, col = lane % 4 * 2;
+    for (int q = 0; q < 4; q++) {
+        double sum = sums[q];
+        for (int k = 0; k < 8; k++) {
+            const float l = lefts[q / 2 + k / 4 * 2][row * 4 + k % 4];
+            sum += (double)l * rights[k / 4][(col + q % 2) * 4 + k % 4];
+        }
+        sums[q] = (float)sum;
+    }
+}
 inline void warp_sync() { emulation::exchange(0); }
 inline void pause_spin() { emulation::pause(); }
 inline unsigned load_acquire(const unsigned* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }

@@ -54,6 +54,7 @@ fn work(draft: &ModelDraft, step: &StepDraft, code: Option<&Generated>, target: 
     let launches = code.map_or(&[][..], |code| &code.launches).iter();
     let run = Run {
         spec: &step.spec,
+        schedule: code.map(|code| code.schedule.as_str()),
         flop: step.flop,
         bytes_read: step.bytes_read,
         bytes_written: step.bytes_written,

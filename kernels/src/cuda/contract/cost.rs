@@ -1,10 +1,10 @@
 //! What schedules are predicted to take, and which there are to choose from.
 
-use super::super::Target;
 use super::super::source::Width;
+use super::super::{Precision, Target};
 use super::form::Form;
 use super::loader::{Loader, flat};
-use super::schedule::{Schedule, Stream, Tiled};
+use super::schedule::{Cores, Schedule, Stream, Tiled};
 use super::stream::{Along, Streamed};
 use super::tiled::{extent, sum_size};
 use plans::spec::{ContractSpec, Operand};
@@ -20,6 +20,8 @@ pub(super) struct Constants {
     fma: f64,
     /// The same of f64 and of 64-bit integers.
     fma_wide: f64,
+    /// The same of tf32 on tensor cores.
+    fma_tensor: f64,
     /// Cycles of shared memory that a read of 16 bytes a lane takes.
     quad_read: f64,
     /// Instructions of a thread beside a copy, by the taps' way and by the flat one.
@@ -47,6 +49,7 @@ const CONSTANTS: Constants = Constants {
     clock: 1.75e9,
     fma: 128.0,
     fma_wide: 32.0,
+    fma_tensor: 600.0,
     quad_read: 2.0,
     copy: 6.0,
     copy_flat: 24.0,
@@ -119,9 +122,25 @@ impl<'a> Tiles<'a> {
         let wide = sum_size(form.sum) as f64 / 4.0;
         let fma = if wide > 1.0 { c.fma_wide } else { c.fma };
         // Of one warp, four steps of the sum.
-        let products = rows * cols * 4.0 * 32.0 / fma;
-        let issue = (rows * cols * 4.0 + (rows + cols) * wide) / 4.0;
-        let reads = (rows + cols) * c.quad_read * wide;
+        let (products, issue, reads) = match s.cores {
+            Cores::Ordinary => (
+                rows * cols * 4.0 * 32.0 / fma,
+                (rows * cols * 4.0 + (rows + cols) * wide) / 4.0,
+                (rows + cols) * c.quad_read * wide,
+            ),
+            Cores::Tensor { products } => {
+                let products = products as f64;
+                // Fragments of four steps: of 16 rows two words a lane, of 8 columns one.
+                let words = rows / 2.0 + cols;
+                let split = if products > 1.0 { 3.0 } else { 2.0 };
+                let instructions = rows / 4.0 * cols / 2.0 * products + words * (1.0 + split);
+                (
+                    rows * cols * 4.0 * 32.0 / c.fma_tensor * products,
+                    instructions / 4.0,
+                    words,
+                )
+            }
+        };
         let steps = s.slice_depth() as f64 / 4.0;
         let mut copies = 0.0;
         let mut stage_bytes = 0.0;
@@ -360,7 +379,11 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
         (true, _) => &[true, false],
         (false, _) => &[true],
     };
-    for [rows, cols, thread_rows, thread_cols] in TILES {
+    let cores = cores(form, target);
+    for ([rows, cols, thread_rows, thread_cols], &cores) in TILES
+        .iter()
+        .flat_map(|tile| cores.iter().map(move |c| (*tile, c)))
+    {
         // Tiles beyond the matrix are of no use.
         let wasted = |tile: u64, least: u64, n: u64| tile > least && tile / 2 >= n;
         if wasted(rows, 16, form.n_rows()) || wasted(cols, 32, form.n_cols()) {
@@ -369,7 +392,7 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
         for depth in [8, 16, 32] {
             for slices in [1, 2, 4, 8] {
                 for stages in [2, 3, 4] {
-                    for (&by_taps, &registers) in each(ways, thread_rows * thread_cols) {
+                    for (&by_taps, &registers) in each(ways, thread_rows * thread_cols, cores) {
                         let s = Tiled {
                             rows,
                             cols,
@@ -382,6 +405,7 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
                             group: 8,
                             by_taps,
                             registers,
+                            cores,
                         };
                         let threads = s.threads();
                         let is_small = slices > 1 && threads > MAX_THREADS;
@@ -403,11 +427,26 @@ fn tiles(form: &Form, target: &Target) -> Vec<Tiled> {
     all
 }
 
+/// What may multiply.
+fn cores(form: &Form, target: &Target) -> Vec<Cores> {
+    let products = match target.precision {
+        Precision::Fp32 => None,
+        Precision::Tf32x3 => Some(3),
+        Precision::Tf32 => Some(1),
+    };
+    let tensor = products.filter(|_| form.is_f32());
+    let tensor = tensor.map(|products| Cores::Tensor { products });
+    [Cores::Ordinary].into_iter().chain(tensor).collect()
+}
+
 /// Ways of summing by numbers of registers, for threads that hold so many sums.
-fn each(ways: &[bool], sums: u64) -> impl Iterator<Item = (&bool, &u64)> {
-    let registers: &[u64] = match sums {
-        64 => &[128, 168],
-        32 => &[128],
+fn each(ways: &[bool], sums: u64, cores: Cores) -> impl Iterator<Item = (&bool, &u64)> {
+    let registers: &[u64] = match (sums, cores) {
+        (64, Cores::Tensor { products: 3 }) => &[168],
+        (64, _) => &[128, 168],
+        (32, Cores::Tensor { .. }) => &[96, 128],
+        (32, _) => &[128],
+        (_, Cores::Tensor { .. }) => &[80],
         _ => &[96],
     };
     ways.iter()

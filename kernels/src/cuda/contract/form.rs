@@ -182,6 +182,11 @@ impl Form {
         positions.iter().all(|&n| n < most)
     }
 
+    /// Whether factors and sums are f32.
+    pub(super) fn is_f32(&self) -> bool {
+        [self.left.dtype, self.right.dtype, self.sum] == [DType::F32; 3]
+    }
+
     /// Products in a sum, at most.
     pub(super) fn depth(&self) -> u64 {
         self.k.iter().product()

@@ -7,7 +7,8 @@
 use super::super::source::{Width, offset, split};
 use super::finish::{load_term, offset_at};
 use super::form::{Check, Factor, Form, only};
-use super::schedule::Tiled;
+use super::schedule::{Cores, Tiled};
+use super::tensor::{PAD_INNER, PAD_OUTER};
 use plans::DType;
 use std::fmt::Write;
 
@@ -16,7 +17,8 @@ use std::fmt::Write;
 pub(super) enum Lie {
     /// `[slot of the row][k]`, each row padded by four elements. Rows whose numbers are equal modulo
     /// 4 are in slots next to each other: a thread's four neighbouring rows are a quarter of the
-    /// tile apart, and rows that neighbouring threads read at once lie in different banks.
+    /// tile apart, and rows that neighbouring threads read at once lie in different banks. For tensor cores
+    /// slots are rows.
     Inner,
     /// `[k][row]`.
     Outer,
@@ -95,10 +97,12 @@ impl<'a> Loader<'a> {
 
     /// Elements from one slot, or one step of the sum, to the next in shared memory.
     pub(super) fn pitch(&self) -> u64 {
-        match (self.lie, self.lanes) {
-            (Lie::Inner, _) => self.schedule.depth + 4,
-            (Lie::Outer, Lanes::AlongK) => self.n_rows + 4,
-            (Lie::Outer, Lanes::AlongRows) => self.n_rows,
+        match (self.schedule.cores, self.lie, self.lanes) {
+            (Cores::Tensor { .. }, Lie::Inner, _) => self.schedule.depth + PAD_INNER,
+            (Cores::Tensor { .. }, Lie::Outer, _) => self.n_rows + PAD_OUTER,
+            (Cores::Ordinary, Lie::Inner, _) => self.schedule.depth + 4,
+            (Cores::Ordinary, Lie::Outer, Lanes::AlongK) => self.n_rows + 4,
+            (Cores::Ordinary, Lie::Outer, Lanes::AlongRows) => self.n_rows,
         }
     }
 
@@ -266,9 +270,9 @@ impl<'a> Loader<'a> {
     fn row_of_slot(&self) -> (String, String) {
         let Copies { row_step, .. } = self.strides();
         let slot = format!("{}_slot", self.name);
-        match self.lie {
-            Lie::Outer => (slot, format!("i * {row_step}u")),
-            Lie::Inner => {
+        match (self.lie, self.schedule.cores) {
+            (Lie::Outer, _) | (_, Cores::Tensor { .. }) => (slot, format!("i * {row_step}u")),
+            (Lie::Inner, Cores::Ordinary) => {
                 // Slots are a power of two apart, so that only quotient or remainder change.
                 let quarter = self.n_rows / 4;
                 (

@@ -8,13 +8,14 @@ mod loader;
 mod products;
 mod schedule;
 mod stream;
+mod tensor;
 mod tiled;
 
 use super::source::{Extras, START_AFTER, function, generated, launch_after};
-use super::{Generated, Refused, Target};
+use super::{Generated, Precision, Refused, Target};
 use form::Form;
 use plans::spec::{ContractSpec, Problem};
-pub use schedule::{Schedule, Stream, Tiled};
+pub use schedule::{Cores, Schedule, Stream, Tiled};
 
 /// A schedule, for people.
 fn json(schedule: &Schedule) -> String {
@@ -25,6 +26,14 @@ fn json(schedule: &Schedule) -> String {
 /// The schedule that a text stands for, as [`Generated::schedule`] gives it.
 pub fn parse(schedule: &str) -> Option<Schedule> {
     serde_json::from_str(schedule).ok()
+}
+
+/// How f32 is multiplied with the schedule that a text stands for.
+pub fn precision(schedule: &str) -> Precision {
+    match parse(schedule) {
+        Some(Schedule::Tiled(s)) => s.cores.precision(),
+        _ => Precision::Fp32,
+    }
 }
 
 /// The contraction's code with the schedule that [`choose`] gives.

@@ -1,5 +1,7 @@
 //! How a contraction is divided among blocks and threads.
 
+use super::super::Precision;
+use super::tensor::MMA;
 use serde::{Deserialize, Serialize};
 
 /// A point of the config space.
@@ -11,6 +13,30 @@ pub enum Schedule {
     Stream(Stream),
     /// A thread a result.
     Direct,
+}
+
+/// What multiplies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Cores {
+    /// The ordinary ones, in the sum's type.
+    Ordinary,
+    /// Tensor cores, on f32 rounded to tf32, with so many products a term: 1, or 3 for nearly all of f32's
+    /// digits.
+    Tensor {
+        /// 1 or 3.
+        products: u64,
+    },
+}
+
+impl Cores {
+    /// How they multiply f32.
+    pub(super) fn precision(self) -> Precision {
+        match self {
+            Cores::Ordinary => Precision::Fp32,
+            Cores::Tensor { products: 3 } => Precision::Tf32x3,
+            Cores::Tensor { .. } => Precision::Tf32,
+        }
+    }
 }
 
 /// Tiles of results, each summed by one block, or by several that share its sum.
@@ -39,6 +65,8 @@ pub struct Tiled {
     pub by_taps: bool,
     /// Registers that a thread may have.
     pub registers: u64,
+    /// What multiplies.
+    pub cores: Cores,
 }
 
 /// Lanes of a warp along the rows and columns of its tile.
@@ -83,7 +111,12 @@ impl Tiled {
             && powers.iter().all(|n| n.is_power_of_two())
             && rows > 0
             && cols > 0
-            && self.slice_depth() >= 4
+            && match self.cores {
+                Cores::Ordinary => self.slice_depth() >= 4,
+                Cores::Tensor { products } => {
+                    self.slice_depth() >= MMA[2] && matches!(products, 1 | 3)
+                }
+            }
             && (32..=1024).contains(&self.threads())
             && self.threads() >= self.depth
             && (2..=8).contains(&self.stages)

@@ -13,7 +13,8 @@ use super::finish::{Finish, VECTOR, sum_type};
 use super::form::Form;
 use super::loader::{Loader, flat, n_taps};
 use super::products::write_products;
-use super::schedule::{LANES, Schedule, Tiled};
+use super::schedule::{Cores, LANES, Schedule, Tiled};
+use super::tensor;
 use plans::DType;
 use plans::spec::ContractSpec;
 use std::fmt::Write;
@@ -99,7 +100,8 @@ pub(super) fn generate(
     let width = Width::of(&args, positions.into_iter().max().unwrap_or(0));
     let extent = extent(form, s, width);
     let fits = (s.by_taps || form.phases.is_empty()) && form.is_narrow();
-    if !s.is_sound() || !fits || extent.shared_bytes > u64::from(target.max_shared) {
+    let multiplies = s.cores == Cores::Ordinary || form.is_f32();
+    if !s.is_sound() || !fits || !multiplies || extent.shared_bytes > u64::from(target.max_shared) {
         return Err(Refused(format!("{s:?} is no schedule of the contraction")));
     }
     let finish = Finish::new(form, spec, width, VECTOR);
@@ -149,7 +151,10 @@ pub(super) fn generate(
         body.push_str("__syncthreads();\n");
     }
     write_sums(form, s, &left, &right, &mut body);
-    write_staging(s, &mut body);
+    match s.cores {
+        Cores::Ordinary => write_staging(s, &mut body),
+        Cores::Tensor { .. } => tensor::write_staging(s, s.cols + PITCH_PAD, &mut body),
+    }
     if !alignments.is_empty() {
         body.push_str("} else {\n");
         write_slowly(form, s, width, &mut body);
@@ -246,12 +251,17 @@ fn write_tile(s: &Tiled, extent: &Extent, out: &mut String) {
         "const unsigned tid = threadIdx.x;\n\
          const unsigned slice = tid / {per_slice}u;\n\
          const unsigned warp = tid % {per_slice}u / 32u;\n\
-         const unsigned lane_row = (tid >> 1 & 1) | (tid >> 2 & 2);\n\
-         const unsigned lane_col = (tid & 1) | (tid >> 1 & 2) | (tid >> 2 & 4);\n\
          const unsigned warp_row = warp / {warp_cols}u, warp_col = warp % {warp_cols}u;\n\
          const unsigned z = blockIdx.x / {per_product}u;\n\
          const unsigned tile_of_product = blockIdx.x - z * {per_product}u;"
     );
+    match s.cores {
+        Cores::Ordinary => out.push_str(
+            "const unsigned lane_row = (tid >> 1 & 1) | (tid >> 2 & 2);\n\
+             const unsigned lane_col = (tid & 1) | (tid >> 1 & 2) | (tid >> 2 & 4);\n",
+        ),
+        Cores::Tensor { .. } => tensor::write_lanes(out),
+    }
     let group = s.group.min(*row_tiles);
     let in_group = group * col_tiles;
     let _ = writeln!(
@@ -305,7 +315,7 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
     } else {
         writeln!(out, "const unsigned first_tile = 0, end_tile = all_tiles;")
     };
-    let (rows, cols, ahead) = (s.thread_rows, s.thread_cols, s.stages - 1);
+    let ahead = s.stages - 1;
     let is_asynchronous = left.is_asynchronous() || right.is_asynchronous();
     let (commit, wait) = if is_asynchronous {
         (
@@ -315,15 +325,19 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
     } else {
         ("", String::new())
     };
+    match s.cores {
+        Cores::Ordinary => {
+            let _ = writeln!(
+                out,
+                "Sum sums[{}][{}] = {{}};",
+                s.thread_rows, s.thread_cols
+            );
+        }
+        Cores::Tensor { .. } => tensor::write_sums(s, out),
+    }
     let _ = writeln!(
         out,
-        "Sum sums[{rows}][{cols}];\n\
-         #pragma unroll\n\
-         for (int i = 0; i < {rows}; i++) {{\n\
-         #pragma unroll\n\
-         for (int j = 0; j < {cols}; j++) sums[i][j] = (Sum)0;\n\
-         }}\n\
-         #pragma unroll 1\n\
+        "#pragma unroll 1\n\
          for (unsigned stage = 0; stage < {ahead}u; stage++) {{\n\
          if (first_tile + stage < end_tile) {{\n\
          load_left(first_tile + stage, stage);\n\
@@ -341,7 +355,10 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
          }}\n\
          {commit}"
     );
-    write_products(s, form.sum, left, right, out);
+    match s.cores {
+        Cores::Ordinary => write_products(s, form.sum, left, right, out),
+        Cores::Tensor { products } => tensor::write_products(s, products, left, right, out),
+    }
     let _ = writeln!(out, "stage = stage == {ahead}u ? 0 : stage + 1;\n}}");
     if is_asynchronous {
         out.push_str("copy_async_wait<0>();\n");

@@ -159,6 +159,22 @@ fn preemption_is_at_the_next_block_without_starts_ahead() {
     assert_eq!(records[1].start_ns, 1000);
 }
 
+/// Nobody who waits behind it could go first: the device waits for the host once.
+#[test]
+fn who_goes_first_is_started_ahead_though_others_wait() {
+    let mut profile = Profile::new(vec![
+        ModelProfile::new("a", &[1000, 1000, 1000]),
+        ModelProfile::new("idle", &[100]),
+    ]);
+    profile.launch_ns = 100;
+    for policy in [Policy::Oyst, Policy::Dlir] {
+        let arrivals = [arrival(0, 0), arrival(100, 0)];
+        let records = simulate(&profile, policy, &Options::default(), arrivals).unwrap();
+        assert_eq!(records[0].total_ns(), 3100, "{policy}");
+        assert_eq!(records[1].finish_ns, 6200, "{policy}");
+    }
+}
+
 /// The rule of insertion, as it is written: with times that have elapsed, in rational numbers.
 mod reference {
     /// A request that waits: model, arrival, what is left, time alone; all in nanoseconds.

@@ -72,9 +72,8 @@ impl Token {
         let head = *self.queue.first()?;
         let live = core.get(head);
         if let Some(running) = self.running {
-            // Ahead only if nobody could go before it.
+            // Ahead unless somebody goes before it: those behind it wait in any case.
             let may = running == head
-                && self.queue.len() == 1
                 && live.in_blocks
                 && live.has_more()
                 && live.n_starts <= core.options.ahead;

@@ -1,11 +1,11 @@
 //! `dlirc load`: requests for the models of a plan, in real time.
 
 use crate::cli::models::Machine;
-use crate::cli::scenes::Scenes;
+use crate::cli::scenes::{Scenes, Time};
 use crate::load::catalogue::{Catalogue, SoloTimes};
 use crate::load::measured::{Measured, device_name};
 use crate::load::play::Player;
-use crate::load::scene::plan_hash;
+use crate::load::scene::{VERSION, plan_hash};
 use crate::load::simulated::Simulated;
 use crate::report::Diagnostic;
 use clap::{Args, ValueEnum};
@@ -13,8 +13,10 @@ use plans::Plan;
 use runtime::Engine;
 use runtime::cuda::Io;
 use runtime::schedule::Profile;
+use runtime::serve::ServerOptions;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Send requests to a plan's models on this machine and see how they fare.
 ///
@@ -40,6 +42,11 @@ pub(super) struct Load {
     /// Where block times come from: measured now, or from the plan.
     #[arg(long, value_name = "FROM", default_value = "measured")]
     times: Times,
+    /// How long a GPU's server stays awake when nothing runs, and keeps a processor busy; a request
+    /// that finds it asleep waits for it to wake. 0: it sleeps at once. If left out, 10ms, but 0 on
+    /// two processors or fewer.
+    #[arg(long, value_name = "TIME", value_parser = spin)]
+    spin: Option<Duration>,
     /// Runs of each model alone by which its time is measured.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     solo_runs: u32,
@@ -64,6 +71,16 @@ enum Times {
     Plan,
 }
 
+fn spin(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        _ => text
+            .parse()
+            .map(|Time(ns)| Duration::from_nanos(ns))
+            .map_err(|()| "expected 0, or a time such as 5ms or 800us".into()),
+    }
+}
+
 impl Load {
     pub(super) fn run(self) -> Result<ExitCode, Diagnostic> {
         let engine = self.machine.engine(&self.scenes.plan)?;
@@ -73,7 +90,8 @@ impl Load {
         };
         let profile = self.profile(&engine, io)?;
         let seed = self.scenes.seed;
-        let mut measured = Measured::new(&engine, profile.clone(), io, seed, self.check);
+        let spin = self.spin.unwrap_or(ServerOptions::default().spin);
+        let mut measured = Measured::new(&engine, profile.clone(), io, spin, seed, self.check);
         let mut simulated = Simulated { profile };
         let mut players: Vec<&mut dyn Player> = vec![&mut measured];
         if self.against_simulation {
@@ -98,7 +116,7 @@ impl Load {
         };
         let machine = device_name(engine);
         let key = format!(
-            "{} {machine} {} {io:?}",
+            "{VERSION} {} {machine} {} {io:?}",
             plan_hash(plan)?,
             engine.n_threads()
         );

@@ -115,7 +115,7 @@ fn factor(text: &str) -> Result<f64, String> {
 
 /// A time in nanoseconds: `5ms`, `800us`.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Time(u64);
+pub(super) struct Time(pub(super) u64);
 
 impl FromStr for Time {
     type Err = ();

@@ -49,6 +49,7 @@ pub struct Measured {
     profile: Profile,
     device: String,
     io: Io,
+    spin: Duration,
     samples: Arc<Samples>,
     n_checked: u64,
     /// What models give alone: hashes of outputs, by model and sample.
@@ -57,10 +58,17 @@ pub struct Measured {
 
 impl Measured {
     /// The machine of `engine`, with the times of blocks that policies reckon with. Inputs are drawn
-    /// from `seed`; `io` says whether they lie on the device already. In every scene, so many more
-    /// requests are run as `n_checked` says, outside of what is measured, and their outputs compared
-    /// with those of the models alone.
-    pub fn new(engine: &Arc<Engine>, profile: Profile, io: Io, seed: u64, n_checked: u64) -> Self {
+    /// from `seed`; `io` says whether they lie on the device already, `spin` how long the server stays
+    /// awake when nothing runs. In every scene, so many more requests are run as `n_checked` says,
+    /// outside of what is measured, and their outputs compared with those of the models alone.
+    pub fn new(
+        engine: &Arc<Engine>,
+        profile: Profile,
+        io: Io,
+        spin: Duration,
+        seed: u64,
+        n_checked: u64,
+    ) -> Self {
         let models = engine.plan().models.iter();
         let samples = models.map(|model| {
             let first = seed.wrapping_mul(SAMPLES);
@@ -72,6 +80,7 @@ impl Measured {
             profile,
             device: device_name(engine),
             io,
+            spin,
             samples: Arc::new(Samples(samples.collect())),
             n_checked,
             alone: BTreeMap::new(),
@@ -150,6 +159,7 @@ impl Measured {
             schedule: options.clone(),
             io: Io::Host,
             mailbox: requests.len(),
+            spin: self.spin,
         };
         let (handler, ..) = self.serve(policy, &options, &[], requests, handler, &|| ())?;
         match handler.error {
@@ -268,33 +278,31 @@ fn send<H: Handler>(
     refused
 }
 
-/// Fills inputs, and keeps records.
+/// Fills the inputs of each session once, and keeps records.
 struct Timed {
     records: Records,
     samples: Arc<Samples>,
     io: Io,
-    /// Sessions whose inputs lie on the device, by where they are in memory.
+    /// Sessions whose inputs are there, by where they are in memory.
     filled: Vec<usize>,
     n_ended: Arc<AtomicU64>,
     error: Option<Diagnostic>,
 }
 
 impl Handler for Timed {
-    fn begin(&mut self, id: RequestId, request: &Request, session: &mut Session) {
+    /// Inputs stay: to fill them takes the server's thread, and is no part of a model's time alone.
+    fn begin(&mut self, _id: RequestId, request: &Request, session: &mut Session) {
+        let place = std::ptr::from_ref(session).addr();
+        if self.filled.contains(&place) {
+            return;
+        }
+        self.filled.push(place);
         let model = request.model;
-        let filled = match self.io {
-            Io::Host => self.samples.set(model, id.0, session).map_err(Into::into),
-            Io::Device => {
-                let place = std::ptr::from_ref(session).addr();
-                if self.filled.contains(&place) {
-                    return;
-                }
-                self.filled.push(place);
-                let set = self.samples.set(model, self.filled.len() as u64, session);
-                let set = set.map_err(Diagnostic::from);
-                set.and_then(|()| session.upload_inputs(model).map_err(Into::into))
-            }
-        };
+        let set = self.samples.set(model, self.filled.len() as u64, session);
+        let filled = set.map_err(Diagnostic::from).and_then(|()| match self.io {
+            Io::Host => Ok(()),
+            Io::Device => session.upload_inputs(model).map_err(Into::into),
+        });
         self.error = self.error.take().or(filled.err());
     }
 
@@ -353,7 +361,11 @@ impl Player for Measured {
             Io::Host if self.engine.uses_cuda() => ", inputs and outputs copied",
             Io::Host | Io::Device => "",
         };
-        format!("{}{io}", self.device)
+        let spin = match self.spin == ServerOptions::default().spin {
+            true => String::new(),
+            false => format!(", awake for {:?}", self.spin),
+        };
+        format!("{}{io}{spin}", self.device)
     }
 
     fn threads(&self) -> usize {
@@ -392,6 +404,7 @@ impl Player for Measured {
         let server = ServerOptions {
             schedule: options.clone(),
             io: self.io,
+            spin: self.spin,
             ..ServerOptions::default()
         };
         let wait = || progress(n_ended.load(Ordering::Relaxed).saturating_sub(n_before));

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a server is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,14 +28,22 @@ pub struct ServerOptions {
     /// Requests and cancellations that the server's thread has not looked at, at most; further
     /// requests are refused.
     pub mailbox: usize,
+    /// How long a device's server, when nothing runs, looks for requests without a pause before its
+    /// thread sleeps. A request that finds it asleep waits for the system to wake it, 10 to 200 us; a
+    /// thread that looks keeps a processor busy. By default 10 ms, but none on two processors or
+    /// fewer, where who looks is in the way of who sends. On the host, whose blocks want all
+    /// processors, it sleeps at once.
+    pub spin: Duration,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             schedule: Options::default(),
             io: Io::Host,
             mailbox: 4096,
+            spin: Duration::from_millis(if processors > 2 { 10 } else { 0 }),
         }
     }
 }
@@ -180,10 +188,11 @@ impl<H: Handler> Server<H> {
             n_open: Mutex::new(0),
             is_idle: Condvar::new(),
         });
-        let work = if engine.uses_cuda() {
-            Work::Device
+        let (work, spin) = if engine.uses_cuda() {
+            (Work::Device, options.spin)
         } else {
-            Work::on_host(n_lanes, &sessions, &shared).map_err(|_| StartError::NoThread)?
+            let work = Work::on_host(n_lanes, &sessions, &shared);
+            (work.map_err(|_| StartError::NoThread)?, Duration::ZERO)
         };
         let scheduler = Scheduler::new(profile, policy, schedule).map_err(StartError::Profile)?;
         let serving = Serving {
@@ -194,6 +203,7 @@ impl<H: Handler> Server<H> {
             sessions,
             work,
             io: options.io,
+            spin,
             shared: Arc::clone(&shared),
             handler,
         };
@@ -292,6 +302,7 @@ struct Serving<H> {
     sessions: Arc<Sessions>,
     work: Work,
     io: Io,
+    spin: Duration,
     shared: Arc<Shared>,
     handler: H,
     flights: Vec<Flight>,
@@ -318,8 +329,9 @@ impl<H: Handler> Serving<H> {
             } else if is_stopping && self.scheduler.n_live() == 0 {
                 return self.handler;
             } else {
-                Some(self.shared.mail.receive())
+                Some(self.shared.mail.receive(self.spin))
             };
+            let mut is_changed = message.is_some();
             while let Some(one) = message {
                 match one {
                     Message::Submit { id, request, at } => self.submitted(id, request, at),
@@ -330,10 +342,12 @@ impl<H: Handler> Serving<H> {
                 message = self.shared.mail.try_receive();
             }
             if watches {
-                self.watch();
+                is_changed |= self.watch();
             }
-            self.decide();
-            if watches {
+            // A decision takes longer than a look at the blocks.
+            if is_changed {
+                self.decide();
+            } else {
                 std::hint::spin_loop();
             }
         }
@@ -434,31 +448,35 @@ impl<H: Handler> Serving<H> {
         self.end(slot, Outcome::Failed, Some(error));
     }
 
-    /// Looks at what runs on the device.
-    fn watch(&mut self) {
+    /// Looks at what runs on the device. Says whether a block has ended.
+    fn watch(&mut self) -> bool {
+        let mut is_changed = false;
         let mut i = 0;
         while i < self.flights.len() {
             let start = &self.flights[i].start;
             let (slot, model, copy) = (start.slot, start.model, start.copy);
             let done = self.sessions.get(model, copy).blocks_done();
-            let now = self.shared.now();
-            match done {
-                Ok(done) => {
-                    while self
-                        .flights
-                        .get(i)
-                        .is_some_and(|f| f.start.slot == slot && usize::from(f.block) < done)
-                    {
-                        self.block_ended(i, now);
-                    }
+            let done = match done {
+                Ok(done) => done,
+                Err(error) => {
+                    self.failed(slot, &error);
+                    is_changed = true;
+                    continue;
                 }
-                Err(error) => self.failed(slot, &error),
+            };
+            let now = self.shared.now();
+            let is_same = |f: &&Flight| f.start.slot == slot;
+            let is_behind = |f: &Flight| usize::from(f.block) < done;
+            while self.flights.get(i).filter(is_same).is_some_and(is_behind) {
+                self.block_ended(i, now);
+                is_changed = true;
             }
             // Another one has this place if the flight is over.
-            if self.flights.get(i).is_some_and(|f| f.start.slot == slot) {
+            if self.flights.get(i).is_some_and(|f| is_same(&f)) {
                 i += 1;
             }
         }
+        is_changed
     }
 
     /// A thread of the host has run a block.

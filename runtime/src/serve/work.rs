@@ -10,6 +10,7 @@ use plans::ModelIndex;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Sessions by model and copy.
 pub(super) struct Sessions {
@@ -67,7 +68,7 @@ impl Work {
             let thread = std::thread::Builder::new()
                 .name(format!("dlirc-lane-{lane}"))
                 .spawn(move || {
-                    while let Some(job) = from.receive() {
+                    while let Some(job) = from.receive(Duration::ZERO) {
                         run(&job, &sessions, &shared);
                     }
                 })?;

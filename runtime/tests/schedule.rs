@@ -157,6 +157,8 @@ fn preemption_is_at_the_next_block_without_starts_ahead() {
     assert_eq!(records[0].execute_ns, 3000);
     assert_eq!(records[0].wait_ns(), 800);
     assert_eq!(records[1].start_ns, 1000);
+    let found_idle: Vec<bool> = records.iter().map(|r| r.found_idle).collect();
+    assert_eq!(found_idle, [true, false, false]);
 }
 
 /// Nobody who waits behind it could go first: the device waits for the host once.
@@ -697,6 +699,7 @@ fn requests_are_done_one_by_one_when_they_come_so() {
     for policy in Policy::ALL {
         let arrivals = (0..50).map(|i| arrival(i * 10_000_000, (i % 5) as u32));
         for record in simulate(&profile, policy, &Options::default(), arrivals).unwrap() {
+            assert!(record.found_idle, "{policy}: {record:?}");
             let times = record.response_ratio();
             assert!(
                 (0.99..1.01).contains(&times),

@@ -270,6 +270,7 @@ fn send<H: Handler>(
                 finish_ns: now,
                 execute_ns: 0,
                 solo_ns: 0,
+                found_idle: false,
                 in_blocks: false,
                 blocks: vec![],
             });

@@ -33,6 +33,7 @@ struct Line<'a, Blocks> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deadline_ns: Option<u64>,
     priority: u8,
+    found_idle: bool,
     in_blocks: bool,
     blocks: Blocks,
 }
@@ -119,6 +120,7 @@ pub fn write(out: &mut dyn Write, models: &[Model], record: &Record) -> io::Resu
         ratio: ratio(record),
         deadline_ns: record.request.deadline_ns,
         priority: record.request.priority,
+        found_idle: record.found_idle,
         in_blocks: record.in_blocks,
         blocks: Written(&record.blocks),
     };
@@ -158,6 +160,7 @@ pub fn parse(line: &str, models: &[Model]) -> Result<Record, String> {
         finish_ns: line.finish_ns,
         execute_ns: line.execute_ns,
         solo_ns: line.limit_ns,
+        found_idle: line.found_idle,
         in_blocks: line.in_blocks,
         blocks: line
             .blocks
@@ -202,6 +205,7 @@ pub(crate) mod tests {
             finish_ns: end_ns,
             execute_ns,
             solo_ns: 1000,
+            found_idle: false,
             in_blocks: false,
             blocks: vec![BlockTime {
                 block: 0,
@@ -240,6 +244,7 @@ pub(crate) mod tests {
         for outcome in outcomes {
             let mut r = record(1, 5, 10, 20);
             r.outcome = outcome;
+            r.found_idle = outcome == Outcome::Done;
             r.in_blocks = true;
             r.request.priority = 3;
             if outcome != Outcome::Done {

@@ -28,6 +28,9 @@ pub struct Summary {
     pub response_ms: Option<Spread>,
     /// Times in which none of a finished request's blocks ran, in milliseconds.
     pub wait_ms: Option<Spread>,
+    /// Of requests that found no other one alive, what they took beyond the time alone, at least 0, in
+    /// microseconds.
+    pub overhead_us: Option<Spread>,
     /// The longest time from arrival to the start of the first block, in nanoseconds.
     pub max_start_ns: u64,
     /// The longest time from arrival to finish, in nanoseconds.
@@ -112,6 +115,8 @@ struct Tally {
     responses: Sample,
     /// In nanoseconds.
     waits: Sample,
+    /// In nanoseconds.
+    overheads: Sample,
     /// By factor, the requests that finished within it and not within the one before.
     within: Vec<u64>,
     busy: Busy,
@@ -150,6 +155,10 @@ impl Tally {
             self.ratios.add(ratio);
             self.responses.add(record.total_ns() as f64);
             self.waits.add(record.wait_ns() as f64);
+            if record.found_idle {
+                let overhead_ns = record.total_ns().saturating_sub(record.solo_ns);
+                self.overheads.add(overhead_ns as f64);
+            }
             self.max_response_ns = self.max_response_ns.max(record.total_ns());
             if let Some(n) = self.within.get_mut(within) {
                 *n += 1;
@@ -158,6 +167,7 @@ impl Tally {
     }
 
     fn summary(&mut self, factors: &[f64], span_ns: u64) -> Summary {
+        const US: f64 = 1e3;
         const MS: f64 = 1e6;
         let seconds = span_ns as f64 / 1e9;
         let finished = self.ratios.len();
@@ -179,6 +189,7 @@ impl Tally {
             ratio: self.ratios.spread(1.0),
             response_ms: self.responses.spread(MS),
             wait_ms: self.waits.spread(MS),
+            overhead_us: self.overheads.spread(US),
             max_start_ns: self.max_start_ns,
             max_response_ns: self.max_response_ns,
             late: self.late,
@@ -288,6 +299,7 @@ mod tests {
             if i % 3 == 0 {
                 r.request.deadline_ns = Some(6000);
             }
+            r.found_idle = i % 7 < 2;
             match draw(3, 20) {
                 0 => r.outcome = Outcome::Refused(Refusal::QueueFull),
                 1 => r.outcome = Outcome::Cancelled,
@@ -368,6 +380,13 @@ mod tests {
             .filter(|r| !r.blocks.is_empty())
             .map(|r| r.start_ns - r.arrival_ns);
         assert_eq!(found.max_start_ns, start.max().unwrap());
+        let idle = done.iter().filter(|r| r.found_idle);
+        let mut idle: Vec<u64> = idle
+            .map(|r| (r.finish_ns - r.arrival_ns).max(r.solo_ns) - r.solo_ns)
+            .collect();
+        idle.sort_unstable();
+        let median = idle[(idle.len() - 1) / 2] as f64 / 1e3;
+        assert!(close(found.overhead_us.unwrap().p50, median));
         let response = done.iter().map(|r| r.finish_ns - r.arrival_ns);
         assert_eq!(found.max_response_ns, response.max().unwrap());
         // Each nanosecond of the scene.

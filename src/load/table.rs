@@ -119,7 +119,7 @@ fn policies(group: &[&Played], limits: &[f64]) -> String {
     if has_deadline {
         header.push("late".into());
     }
-    header.extend(["done/s", "busy", "at once"].map(String::from));
+    header.extend(["done/s", "busy", "at once", "overhead us"].map(String::from));
     let row = |p: &&Played| {
         let (s, total) = (&p.statistics, &p.statistics.total);
         let of =
@@ -146,6 +146,7 @@ fn policies(group: &[&Played], limits: &[f64]) -> String {
             short(total.throughput),
             percent(total.utilisation),
             format!("{:.2}", s.side_by_side),
+            number(total.overhead_us.map(|o| o.p50)),
         ]);
         row
     };
@@ -249,7 +250,7 @@ pub fn csv(played: &[Played], limits: &[f64]) -> String {
         "kind,policy,arrivals,load,seed,model,solo_ms,rate,requests,finished,rejected,dropped,failed,cancelled,late,\
          ratio_min,ratio_mean,ratio_max,ratio_std,ratio_p50,ratio_p90,ratio_p95,ratio_p99,ratio_p999,\
          response_mean_ms,response_p99_ms,response_max_ms,wait_mean_ms,wait_p99_ms,wait_max_ms,\
-         throughput,utilisation",
+         overhead_us,throughput,utilisation",
     );
     for k in limits {
         text += &format!(",over_{k}");
@@ -317,6 +318,7 @@ fn row(
         let values = spread.map(|s| [s.mean, s.p99, s.max]);
         cells.extend((0..3).map(|i| optional(values.map(|v| v[i]))));
     }
+    cells.push(optional(summary.overhead_us.map(|o| o.p50)));
     cells.extend([
         summary.throughput.to_string(),
         summary.utilisation.to_string(),

@@ -9,6 +9,8 @@ use super::scheduler::Start;
 pub(crate) struct Recorder {
     records: Vec<Record>,
     solo: Vec<u64>,
+    /// Requests that live.
+    n_live: usize,
     /// Of those that were refused.
     refused: Record,
 }
@@ -20,6 +22,7 @@ impl Recorder {
         Self {
             records: (0..capacity).map(|_| Record::empty(most)).collect(),
             solo: (0..models.len()).map(|m| profile.alone_ns(m)).collect(),
+            n_live: 0,
             refused: Record::empty(0),
         }
     }
@@ -32,6 +35,7 @@ impl Recorder {
         record.finish_ns = now;
         record.execute_ns = 0;
         record.solo_ns = solo.get(request.model.index()).copied().unwrap_or(0);
+        record.found_idle = false;
         record.in_blocks = false;
         record.blocks.clear();
     }
@@ -51,6 +55,8 @@ impl Recorder {
     pub(crate) fn arrived(&mut self, slot: Slot, now: u64, id: RequestId, request: Request) {
         let record = &mut self.records[slot.index()];
         Self::begin(record, &self.solo, now, id, request);
+        record.found_idle = self.n_live == 0;
+        self.n_live += 1;
     }
 
     pub(crate) fn started(&mut self, start: &Start, now: u64) {
@@ -68,6 +74,7 @@ impl Recorder {
     }
 
     pub(crate) fn ended(&mut self, slot: Slot, now: u64, outcome: Outcome) -> &Record {
+        self.n_live = self.n_live.saturating_sub(1);
         let record = &mut self.records[slot.index()];
         record.outcome = outcome;
         record.finish_ns = now;

@@ -135,6 +135,8 @@ pub struct Record {
     pub execute_ns: u64,
     /// The time of such a request with nothing beside it: [`Profile::alone_ns`](super::Profile::alone_ns).
     pub solo_ns: u64,
+    /// Whether no other request lived when it came.
+    pub found_idle: bool,
     /// Whether it ran block by block.
     pub in_blocks: bool,
     /// The blocks that ran, in order.
@@ -159,6 +161,7 @@ impl Clone for Record {
             finish_ns,
             execute_ns,
             solo_ns,
+            found_idle,
             in_blocks,
             blocks,
         } = other;
@@ -170,6 +173,7 @@ impl Clone for Record {
         self.finish_ns = *finish_ns;
         self.execute_ns = *execute_ns;
         self.solo_ns = *solo_ns;
+        self.found_idle = *found_idle;
         self.in_blocks = *in_blocks;
         self.blocks.clone_from(blocks);
     }
@@ -187,6 +191,7 @@ impl Record {
             finish_ns: 0,
             execute_ns: 0,
             solo_ns: 0,
+            found_idle: false,
             in_blocks: false,
             blocks: Vec::with_capacity(n_blocks),
         }

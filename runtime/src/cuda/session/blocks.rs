@@ -69,7 +69,7 @@ impl DeviceSession {
         self.blocks.run.is_some_and(|r| r.n_ended < r.n_parts)
     }
 
-    /// Waits for what runs in blocks, and forgets the run.
+    /// Waits for what runs in blocks, and forgets the run with all its faults.
     pub(super) fn settle_blocks(&mut self, current: &Current<'_>) {
         if self.is_running() {
             // An error shows again in whatever comes next.
@@ -77,6 +77,8 @@ impl DeviceSession {
             for stream in &self.levels {
                 let _ = stream.synchronize(current);
             }
+            // Steps after one that faulted may have faulted too.
+            self.faults.as_mut_slice().fill(0);
         }
         self.blocks.run = None;
     }

@@ -353,7 +353,13 @@ fn older_devices_start_nothing_early() {
 fn what_runs_on_devices_runs_on_the_stub() {
     let Some(drivers) = drivers() else { return };
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["device::", "rounds::", "serving::", "several::", "--nocapture"])
+        .args([
+            "device::",
+            "rounds::",
+            "serving::",
+            "several::",
+            "--nocapture",
+        ])
         .env("LD_LIBRARY_PATH", &drivers.whole)
         .output()
         .unwrap();

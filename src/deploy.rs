@@ -7,6 +7,7 @@
 //! target = "cuda:sm_90"        # as --target
 //! margin = 0.1                 # blocks may take a tenth longer than the plan says
 //! overhead = "15us"            # and each start so much
+//! stall = "5ms"                # the system may stop the server for so long; never, if not given
 //! exclusive = [["detect", "read"]] # never at once: they share memory
 //!
 //! [[model]]
@@ -41,6 +42,8 @@ pub struct Deployment {
     pub margin: f64,
     /// What each start of a block takes beside.
     pub overhead: Duration,
+    /// How long the system may keep the server's thread from running while requests wait.
+    pub stall: Duration,
     /// The most blocks of a round that run at once.
     pub lanes: u16,
     /// Models, by position, that never run at once: each list shares memory.
@@ -65,13 +68,14 @@ pub struct Deployed {
 }
 
 /// The fields of a deployment.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 8] = [
     "exclusive",
     "lanes",
     "margin",
     "model",
     "overhead",
     "policy",
+    "stall",
     "target",
 ];
 
@@ -127,6 +131,7 @@ impl Deployment {
             "how much longer blocks may take, such as 0.1",
         );
         let overhead = fields.time("overhead");
+        let stall = fields.time("stall");
         let lanes = fields.number(
             "lanes",
             1.0,
@@ -184,6 +189,7 @@ impl Deployment {
             target: targets.into_iter().next().map(|t| t.value),
             margin: margin.unwrap_or(0.1),
             overhead: overhead.unwrap_or(Duration::from_micros(15)),
+            stall: stall.unwrap_or(Duration::ZERO),
             lanes: lanes.map_or(8, |n| n as u16),
             exclusive,
             models,
@@ -199,6 +205,9 @@ impl Deployment {
             self.overhead.as_nanos(),
             self.lanes
         );
+        if !self.stall.is_zero() {
+            text += &format!(" stall={}ns", self.stall.as_nanos());
+        }
         for group in &self.exclusive {
             let names: Vec<&str> = group
                 .iter()

@@ -101,6 +101,7 @@ impl Deployment {
         let options = bounds::Options {
             margin: self.margin,
             overhead_ns: self.overhead.as_nanos() as u64,
+            stall_ns: self.stall.as_nanos() as u64,
             lanes: usize::from(runtime.lanes),
             copies: usize::from(runtime.copies),
             ahead: usize::from(runtime.ahead),

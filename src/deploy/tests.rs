@@ -27,6 +27,7 @@ policy = "dlir"
 target = "cuda:sm_90"
 margin = 0.25
 overhead = "20us"
+stall = "3ms"
 lanes = 4
 exclusive = [["a", "second"]]
 
@@ -49,6 +50,7 @@ deadline = "1.5s"
         target: Some("cuda:sm_90".into()),
         margin: 0.25,
         overhead: Duration::from_micros(20),
+        stall: Duration::from_millis(3),
         lanes: 4,
         exclusive: vec![vec![0, 1]],
         models: vec![
@@ -71,7 +73,7 @@ deadline = "1.5s"
     assert_eq!(found, expected);
     assert_eq!(
         found.options(),
-        " policy=dlir margin=0.25 overhead=20000ns lanes=4 exclusive=a,second \
+        " policy=dlir margin=0.25 overhead=20000ns lanes=4 stall=3000000ns exclusive=a,second \
          a:rate=30000,deadline=20000000ns,priority=2 second:rate=500,deadline=1500000000ns,priority=0"
     );
 }
@@ -230,6 +232,7 @@ fn no_simulated_request_takes_longer_than_its_bound() {
                 &bounds::Options {
                     margin: 0.0,
                     overhead_ns: 500,
+                    stall_ns: 0,
                     lanes: usize::from(options.lanes),
                     copies: usize::from(options.copies),
                     ahead: usize::from(options.ahead),

@@ -2,7 +2,8 @@
 //!
 //! The analysis assumes that requests of a model come no closer together than its rate says, that
 //! blocks take no longer than the plan says times a margin, that starting one takes no longer than an
-//! overhead, and that blocks slow one another down as [`plans::co_run`] says. It is response-time
+//! overhead, that the system keeps the runtime from starting any for no longer than a stall in each busy
+//! window, and that blocks slow one another down as [`plans::co_run`] says. It is response-time
 //! analysis by busy windows (Lehoczky, "Fixed priority scheduling of periodic task sets with arbitrary
 //! deadlines", RTSS 1990), without preemption inside a block. A model `i` with period `T` and time `C`
 //! has at most `⌈t/T⌉` requests in a window of length `t`, and `⌊t/T⌋ + 1` if both of its ends count.
@@ -59,6 +60,9 @@ pub struct Options {
     pub margin: f64,
     /// The most that starting a block, and hearing of its end, takes, in nanoseconds.
     pub overhead_ns: u64,
+    /// How long the system may keep the runtime's thread from running, in all of a busy window, in
+    /// nanoseconds.
+    pub stall_ns: u64,
     /// Requests that run at once: `interleave`.
     pub lanes: usize,
     /// Requests of a model that run at once: `interleave`.
@@ -100,7 +104,7 @@ pub fn bounds(plan: &Plan, services: &[Service], rule: Rule, options: &Options) 
     let utilisation = tasks.iter().map(Task::utilisation).sum();
     let slow = Slow::new(plan, services, rule, options);
     let mut found: Vec<Result<Bound, Reason>> = (0..tasks.len())
-        .map(|i| one(&tasks, i, rule, &slow))
+        .map(|i| one(&tasks, i, rule, &slow, options.stall_ns))
         .collect();
     if rule == Rule::Interleave {
         for (i, found) in found.iter_mut().enumerate() {
@@ -135,24 +139,27 @@ fn bound(response_ns: u64, own_ns: u64) -> Bound {
 }
 
 /// What all of the device's requests allow, and what the rule does.
-fn one(tasks: &[Task], i: usize, rule: Rule, slow: &Slow) -> Result<Bound, Reason> {
+fn one(tasks: &[Task], i: usize, rule: Rule, slow: &Slow, stall_ns: u64) -> Result<Bound, Reason> {
     if tasks.iter().any(|t| t.ns == 0) {
         return Err(Reason::NoTimes);
     }
-    let everything = window::all(tasks, slow.rate).map(|l| bound(l, tasks[i].run_ns));
+    let everything = window::busy(tasks, stall_ns, slow.rate).map(|l| bound(l, tasks[i].run_ns));
     let own = match rule {
-        Rule::Fifo => window::in_order(tasks, i, |_| false),
-        Rule::Bnst => window::by_length(tasks, i),
-        Rule::Oyst | Rule::Dlir => window::in_order(tasks, i, |j| tasks[j].ns <= tasks[i].ns),
-        Rule::Parallel => beside(&tasks[i], slow.beside(i)),
+        Rule::Fifo => window::in_order(tasks, i, stall_ns, |_| false),
+        Rule::Bnst => window::by_length(tasks, i, stall_ns),
+        Rule::Oyst | Rule::Dlir => {
+            window::in_order(tasks, i, stall_ns, |j| tasks[j].ns <= tasks[i].ns)
+        }
+        Rule::Parallel => beside(&tasks[i], slow.beside(i), stall_ns),
         Rule::Interleave => Err(Reason::Overload),
     };
     least(everything, own)
 }
 
 /// A model with a lane of its own.
-fn beside(task: &Task, run_ns: u64) -> Result<Bound, Reason> {
-    let response = run_ns.saturating_add(task.ns - task.run_ns);
+fn beside(task: &Task, run_ns: u64, stall_ns: u64) -> Result<Bound, Reason> {
+    let others = task.ns - task.run_ns;
+    let response = run_ns.saturating_add(others).saturating_add(stall_ns);
     match task.period {
         Some(period) if response <= period => Ok(bound(response, run_ns)),
         Some(_) => Err(Reason::Overload),
@@ -197,6 +204,6 @@ fn urgent(
     };
     let mut set: Vec<Task> = urgent.iter().map(|&j| slowed(j)).collect();
     set.push(slowed(i));
-    let response = window::busy(&set, blocking, 1.0)?;
+    let response = window::busy(&set, blocking.saturating_add(options.stall_ns), 1.0)?;
     Ok(bound(response, slow.beside(i)))
 }

@@ -5,6 +5,7 @@ use plans::{BlockIndex, Bound, CoRun, Service};
 const EXACT: Options = Options {
     margin: 0.0,
     overhead_ns: 0,
+    stall_ns: 0,
     lanes: 6,
     copies: 2,
     ahead: 1,
@@ -159,6 +160,32 @@ fn margins_and_overheads_count() {
     let found = bounds(&plan, &services, Rule::Fifo, &options);
     assert_eq!(responses(&found), [Some(4520); 2]);
     assert_eq!(found.bounds[0].unwrap().wait_ns, 3020);
+}
+
+/// Whatever the rule, the server may stand still once, and what comes meanwhile waits too.
+#[test]
+fn stalls_count() {
+    let (plan, services) = tasks(&[(1000, 10_000), (2000, 10_000)]);
+    let with_stall = |rule, stall_ns| {
+        let options = Options { stall_ns, ..EXACT };
+        responses(&bounds(&plan, &services, rule, &options))
+    };
+    assert_eq!(with_stall(Rule::Fifo, 500), [Some(3500); 2]);
+    assert_eq!(with_stall(Rule::Fifo, 9000), [Some(12_000); 2]);
+    for rule in [
+        Rule::Bnst,
+        Rule::Oyst,
+        Rule::Dlir,
+        Rule::Parallel,
+        Rule::Interleave,
+    ] {
+        let calm = with_stall(rule, 0);
+        let later = calm
+            .iter()
+            .map(|r| r.map(|ns| ns + 500))
+            .collect::<Vec<_>>();
+        assert_eq!(with_stall(rule, 500), later, "{rule:?}");
+    }
 }
 
 #[test]

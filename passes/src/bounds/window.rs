@@ -110,19 +110,15 @@ pub(super) fn busy(tasks: &[Task], blocking: u64, rate: f64) -> Result<u64, Reas
     fixed_point(1, |t| blocking.saturating_add(scaled(work(t), rate)))
 }
 
-/// The longest busy window of all requests.
-pub(super) fn all(tasks: &[Task], rate: f64) -> Result<u64, Reason> {
-    busy(tasks, 0, rate)
-}
-
 /// A request of task `i` that waits for all that came before or with it, and for what comes later of
-/// those that `overtakes` names.
+/// those that `overtakes` names, in a window in which nothing runs for `stall`.
 pub(super) fn in_order(
     tasks: &[Task],
     i: usize,
+    stall: u64,
     overtakes: impl Fn(usize) -> bool,
 ) -> Result<Bound, Reason> {
-    let end = busy(tasks, 0, 1.0)?;
+    let end = busy(tasks, stall, 1.0)?;
     let periods: Vec<u64> = tasks.iter().map(Task::period).collect::<Result<_, _>>()?;
     let arrived = |j: usize, t: u64| t / periods[j] + 1;
     // Only where somebody else arrives does it get longer.
@@ -137,7 +133,7 @@ pub(super) fn in_order(
         response_ns: 0,
     };
     for at in arrivals {
-        let before = (0..tasks.len()).fold(0u64, |sum, j| {
+        let before = (0..tasks.len()).fold(stall, |sum, j| {
             sum.saturating_add(arrived(j, at).saturating_mul(tasks[j].ns))
         });
         let done = fixed_point(before, |t| {
@@ -154,8 +150,9 @@ pub(super) fn in_order(
     Ok(worst)
 }
 
-/// A request of task `i` if shorter tasks go first, and whoever runs runs to its end.
-pub(super) fn by_length(tasks: &[Task], i: usize) -> Result<Bound, Reason> {
+/// A request of task `i` if shorter tasks go first, and whoever runs runs to its end, in a window in which
+/// nothing runs for `stall`.
+pub(super) fn by_length(tasks: &[Task], i: usize, stall: u64) -> Result<Bound, Reason> {
     let own = &tasks[i];
     let goes_first = |j: usize| j != i && tasks[j].alone_ns <= own.alone_ns;
     let first: Vec<&Task> = (0..tasks.len())
@@ -166,7 +163,8 @@ pub(super) fn by_length(tasks: &[Task], i: usize) -> Result<Bound, Reason> {
         .filter(|&j| j != i && !goes_first(j))
         .map(|j| tasks[j].ns)
         .max()
-        .unwrap_or(0);
+        .unwrap_or(0)
+        .saturating_add(stall);
     let mut level: Vec<Task> = first.iter().map(|&t| t.clone()).collect();
     level.push(own.clone());
     let length = busy(&level, blocking, 1.0)?;

@@ -271,6 +271,7 @@ fn send<H: Handler>(
                 execute_ns: 0,
                 solo_ns: 0,
                 found_idle: false,
+                stalled_ns: 0,
                 in_blocks: false,
                 blocks: vec![],
             });

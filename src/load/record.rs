@@ -34,6 +34,7 @@ struct Line<'a, Blocks> {
     deadline_ns: Option<u64>,
     priority: u8,
     found_idle: bool,
+    stalled_ns: u64,
     in_blocks: bool,
     blocks: Blocks,
 }
@@ -121,6 +122,7 @@ pub fn write(out: &mut dyn Write, models: &[Model], record: &Record) -> io::Resu
         deadline_ns: record.request.deadline_ns,
         priority: record.request.priority,
         found_idle: record.found_idle,
+        stalled_ns: record.stalled_ns,
         in_blocks: record.in_blocks,
         blocks: Written(&record.blocks),
     };
@@ -161,6 +163,7 @@ pub fn parse(line: &str, models: &[Model]) -> Result<Record, String> {
         execute_ns: line.execute_ns,
         solo_ns: line.limit_ns,
         found_idle: line.found_idle,
+        stalled_ns: line.stalled_ns,
         in_blocks: line.in_blocks,
         blocks: line
             .blocks
@@ -206,6 +209,7 @@ pub(crate) mod tests {
             execute_ns,
             solo_ns: 1000,
             found_idle: false,
+            stalled_ns: 0,
             in_blocks: false,
             blocks: vec![BlockTime {
                 block: 0,
@@ -245,6 +249,7 @@ pub(crate) mod tests {
             let mut r = record(1, 5, 10, 20);
             r.outcome = outcome;
             r.found_idle = outcome == Outcome::Done;
+            r.stalled_ns = 300_000;
             r.in_blocks = true;
             r.request.priority = 3;
             if outcome != Outcome::Done {

@@ -61,7 +61,7 @@ pub struct Service {
 }
 
 /// The [`Scene::version`] of this compiler.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 impl Scene {
     /// A name that no other scene has: 32 digits of BLAKE3.

@@ -35,6 +35,8 @@ pub struct Summary {
     pub max_start_ns: u64,
     /// The longest time from arrival to finish, in nanoseconds.
     pub max_response_ns: u64,
+    /// The longest that the server's thread did not look at what ran, in nanoseconds; 0 if never for long.
+    pub max_stalled_ns: u64,
     /// Each k with the share of requests that did not finish within k × solo. Those that were taken
     /// back don't count; those that were turned away or given up did not finish.
     pub violations: Vec<(f64, f64)>,
@@ -110,6 +112,7 @@ struct Tally {
     late: u64,
     max_start_ns: u64,
     max_response_ns: u64,
+    max_stalled_ns: u64,
     ratios: Sample,
     /// In nanoseconds.
     responses: Sample,
@@ -133,6 +136,7 @@ impl Tally {
     /// One more request; `ratio` is its response ratio and the first factor that this is within.
     fn add(&mut self, record: &Record, ratio: Option<(f64, usize)>) {
         self.requests += 1;
+        self.max_stalled_ns = self.max_stalled_ns.max(record.stalled_ns);
         for block in &record.blocks {
             self.busy.add([block.start_ns, block.end_ns]);
         }
@@ -192,6 +196,7 @@ impl Tally {
             overhead_us: self.overheads.spread(US),
             max_start_ns: self.max_start_ns,
             max_response_ns: self.max_response_ns,
+            max_stalled_ns: self.max_stalled_ns,
             late: self.late,
             throughput: match span_ns {
                 0 => 0.0,

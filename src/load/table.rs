@@ -69,6 +69,7 @@ pub fn text(played: &[Played], limits: &[f64]) -> String {
         let own: Vec<&Played> = group.iter().filter(measured).copied().collect();
         text += &models(if own.is_empty() { &group } else { &own });
         text += &bounds(&group);
+        text += &stalls(&group);
         text += &outputs(&group);
     }
     text
@@ -241,6 +242,19 @@ fn bounds(group: &[&Played]) -> String {
         false => table(&header, &rows),
     };
     format!("\n{table}{others}")
+}
+
+/// That the system stopped the server, if it did.
+fn stalls(group: &[&Played]) -> String {
+    let of = |one: &&Played| one.statistics.total.max_stalled_ns;
+    match group.iter().map(of).max() {
+        None | Some(0) => String::new(),
+        Some(ns) => format!(
+            "\nthe system kept the server's thread from running for up to {:.2} ms; bounds count what a \
+             deployment says of that (stall)\n",
+            ns as f64 / 1e6
+        ),
+    }
 }
 
 /// One row for each scene and model, and one for all models of a scene, after a row of names. Fields

@@ -36,6 +36,7 @@ impl Recorder {
         record.execute_ns = 0;
         record.solo_ns = solo.get(request.model.index()).copied().unwrap_or(0);
         record.found_idle = false;
+        record.stalled_ns = 0;
         record.in_blocks = false;
         record.blocks.clear();
     }
@@ -57,6 +58,14 @@ impl Recorder {
         Self::begin(record, &self.solo, now, id, request);
         record.found_idle = self.n_live == 0;
         self.n_live += 1;
+    }
+
+    /// The server's thread did not look at what runs for so long.
+    pub(crate) fn stalled(&mut self, ns: u64) {
+        // Of those that have ended nobody asks any more.
+        for record in &mut self.records {
+            record.stalled_ns = record.stalled_ns.max(ns);
+        }
     }
 
     pub(crate) fn started(&mut self, start: &Start, now: u64) {

@@ -137,6 +137,9 @@ pub struct Record {
     pub solo_ns: u64,
     /// Whether no other request lived when it came.
     pub found_idle: bool,
+    /// While it was there, the longest that the server's thread did not look at what runs, in
+    /// nanoseconds; 0 if that was never long. Systems that share processors stop threads.
+    pub stalled_ns: u64,
     /// Whether it ran block by block.
     pub in_blocks: bool,
     /// The blocks that ran, in order.
@@ -162,6 +165,7 @@ impl Clone for Record {
             execute_ns,
             solo_ns,
             found_idle,
+            stalled_ns,
             in_blocks,
             blocks,
         } = other;
@@ -174,6 +178,7 @@ impl Clone for Record {
         self.execute_ns = *execute_ns;
         self.solo_ns = *solo_ns;
         self.found_idle = *found_idle;
+        self.stalled_ns = *stalled_ns;
         self.in_blocks = *in_blocks;
         self.blocks.clone_from(blocks);
     }
@@ -192,6 +197,7 @@ impl Record {
             execute_ns: 0,
             solo_ns: 0,
             found_idle: false,
+            stalled_ns: 0,
             in_blocks: false,
             blocks: Vec::with_capacity(n_blocks),
         }

@@ -317,9 +317,14 @@ struct Lodger {
     copy: Option<u16>,
 }
 
+/// Turns of the server's loop that take no longer are its work, not the system's, in nanoseconds.
+const TURN_NS: u64 = 200_000;
+
 impl<H: Handler> Serving<H> {
     fn serve(mut self) -> H {
         let mut is_stopping = false;
+        // When what runs was last looked at.
+        let mut looked: Option<u64> = None;
         loop {
             // On a device, blocks that run are looked at again and again; else there is nothing to do
             // until a message comes.
@@ -342,7 +347,15 @@ impl<H: Handler> Serving<H> {
                 message = self.shared.mail.try_receive();
             }
             if watches {
+                let now = self.shared.now();
+                let passed = looked.map_or(0, |before| now - before);
+                if passed > TURN_NS {
+                    self.recorder.stalled(passed);
+                }
                 is_changed |= self.watch();
+                looked = Some(now);
+            } else {
+                looked = None;
             }
             // A decision takes longer than a look at the blocks.
             if is_changed {

@@ -9,6 +9,7 @@ use dlirc_runtime::schedule::{Outcome, Policy, Profile, Record, Refusal, Request
 use dlirc_runtime::serve::{Handler, Records, Server, ServerOptions};
 use dlirc_runtime::{Engine, Fault, Loaded, Options, PortError, RunError, RunOn, Session};
 use std::sync::Arc;
+use std::time::Duration;
 
 const LONG: ModelIndex = ModelIndex(0);
 const SHORT: ModelIndex = ModelIndex(1);
@@ -292,6 +293,41 @@ fn a_failed_request_fails_alone() {
                 "{error}"
             );
         }
+    });
+}
+
+#[test]
+fn a_server_that_stands_still_is_noted() {
+    const PAUSE: Duration = Duration::from_millis(20);
+    everywhere(|device| {
+        let engine = bind(&several(&[chain("slow", "add", 1)]), device);
+        // Only a device is looked at again and again.
+        if !engine.uses_cuda() {
+            return;
+        }
+        struct Sleepy(Records);
+        impl Handler for Sleepy {
+            fn begin(&mut self, _: RequestId, _: &Request, _: &mut Session) {
+                std::thread::sleep(PAUSE);
+            }
+            fn end(&mut self, record: &Record, session: Option<&Session>, e: Option<&RunError>) {
+                self.0.end(record, session, e);
+            }
+        }
+        let profile = Profile::of_plan(engine.plan()).unwrap();
+        let handler = Sleepy(Records::new(3, 1));
+        let options = ServerOptions::default();
+        let server = Server::start(&engine, profile, Policy::Fifo, &options, handler).unwrap();
+        for _ in 0..3 {
+            server.submit(Request::new(ModelIndex(0))).unwrap();
+        }
+        let Sleepy(records) = server.stop().unwrap();
+        let stalled = |n: usize| Duration::from_nanos(records.records()[n].stalled_ns);
+        assert!(
+            stalled(1) >= PAUSE && stalled(2) >= PAUSE,
+            "{:?}",
+            records.records()
+        );
     });
 }
 

@@ -126,6 +126,12 @@ impl Core {
         self.model(self.get(slot)).solo_ns.max(1)
     }
 
+    /// The time alone of a request's blocks that were started and have not ended, in nanoseconds.
+    pub(super) fn started_ns(&self, live: &Live) -> u64 {
+        let started = usize::from(live.done)..usize::from(live.next);
+        self.model(live).blocks[started].iter().map(|b| b.ns).sum()
+    }
+
     /// Takes a request, unless there is no room.
     pub(super) fn add(
         &mut self,

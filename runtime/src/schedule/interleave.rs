@@ -5,9 +5,13 @@
 //! Another request is started beside them if the device then does more work, and if each of those
 //! that are more urgent is still predicted to meet its target; the latter is given up when it would
 //! make the other one miss its own next target, and while so many requests wait that work counts for
-//! more than order, but never for one of lower priority. Room is left for models that were asked for
-//! with a higher priority and a deadline, so that the next such request can keep it. Every block of a request is such a start, so
-//! that whoever runs makes way at the end of a block.
+//! more than order, but never for one of lower priority. Every block of a request is such a start, so
+//! that whoever runs makes way at the end of a block; unless so many wait, only the most urgent of
+//! those that run is started ahead.
+//!
+//! Room is left for models that were asked for with a higher priority and a deadline, so that the next
+//! such request can keep it: what has been started of those of lower priority is at most what the
+//! deadline has to spare, or one block.
 //!
 //! Requests of one model start in order of arrival within a priority. Those whose response ratio has
 //! grown to the starvation cap, or to five times as much in a crowd, go before all others of their
@@ -32,6 +36,10 @@ const LAST_MOMENT: f64 = 2.0;
 
 /// How much slower those of a higher priority are taken to be than predicted.
 const WARY: f64 = 1.25;
+
+/// The part of its time alone that a request may lose to what others have started, if its deadline is
+/// tighter than the first limit.
+const SPARE_PART: u64 = 4;
 
 pub(super) struct Interleave {
     /// Of each model, who has not started: by priority, then by arrival.
@@ -127,11 +135,31 @@ impl Interleave {
     ) -> bool {
         let is_free = core.n_all > CALM || is_pressed(core, slot, now, LAST_MOMENT);
         (0..beside.n).all(|i| {
-            let its = beside.urgencies[i];
-            let minds = its < own && (!is_free || is_higher(its, own));
-            let wary = if is_higher(its, own) { WARY } else { 1.0 };
-            !minds || meets(core, beside.slots[i], beside.slow[i], wary * slow[i], now)
+            let (its, other) = (beside.urgencies[i], beside.slots[i]);
+            let (minds, wary, target) = if is_higher(its, own) {
+                (true, WARY, promised_end(core, other))
+            } else {
+                (its < own && !is_free, 1.0, core.get(other).target)
+            };
+            !minds || meets(core, other, beside.slow[i], wary * slow[i], target, now)
         })
+    }
+
+    /// Whether a request's next block, with all that has been started of no higher priority, is short
+    /// enough for models that were asked for with a higher one and a deadline.
+    fn spares_promises(&self, core: &Core, slot: Slot) -> bool {
+        let live = core.get(slot);
+        let own = live.request.priority;
+        let promises = self.promises.iter().enumerate();
+        let higher = promises.filter(|(_, p)| p.0 > own && p.1 < u64::MAX);
+        let Some(spare) = higher.map(|(model, p)| spare(core, model, p.1)).min() else {
+            return true;
+        };
+        let started = self.active.iter().map(|&s| core.get(s));
+        let started = started.filter(|l| l.is_running() && l.request.priority <= own);
+        let started: u64 = started.map(|l| core.started_ns(l)).sum();
+        let next = core.model(live).blocks[usize::from(live.next)].ns;
+        started == 0 || started + next <= spare
     }
 
     /// Whether models that were asked for with a higher priority could keep their deadlines if a
@@ -180,6 +208,7 @@ impl Interleave {
         let more = Beside::work(&after[..=n]) / Beside::work(&beside.slow[..n]);
         (is_first || more >= 1.0 + LEAST_GAIN)
             && Self::lets_meet(core, slot, own, beside, &after, now)
+            && self.spares_promises(core, slot)
             && self.keeps_promises(core, slot, beside)
     }
 
@@ -193,10 +222,11 @@ impl Interleave {
     ) -> Option<Choice> {
         let live = core.get(slot);
         if live.is_running() {
-            // One more, unless it is in the way.
+            let is_first = beside.urgencies[..beside.n].iter().all(|&its| own <= its);
             let slow = beside.slow;
-            let stays = Self::lets_meet(core, slot, own, beside, &slow, now);
-            return stays.then_some(Choice {
+            let goes_ahead = is_first
+                || core.n_all > CALM && Self::lets_meet(core, slot, own, beside, &slow, now);
+            return (goes_ahead && self.spares_promises(core, slot)).then_some(Choice {
                 slot,
                 n_blocks: 1,
                 lane: live.lane,
@@ -250,14 +280,39 @@ fn level(core: &Core, own: Urgency, beside: &Beside) -> u8 {
     above.midpoint(below).clamp(1, n_levels - 1)
 }
 
-/// Whether a request that has been slowed down `before` times is predicted to meet its target when it
-/// is slowed down `after` times.
-fn meets(core: &Core, slot: Slot, before: f64, after: f64, now: u64) -> bool {
+/// What a request of a model with such a deadline may lose to what others have started, in
+/// nanoseconds.
+fn spare(core: &Core, model: usize, deadline: u64) -> u64 {
+    let its = &core.profile.models()[model];
+    let first = core.options.limits.first().copied().unwrap_or(0);
+    if deadline < its.solo_ns.saturating_mul(u64::from(first)) / 1000 {
+        its.solo_ns / SPARE_PART
+    } else {
+        deadline - its.solo_ns.min(deadline)
+    }
+}
+
+/// When a request is to be done for those of lower priority to run beside it: with a deadline, having
+/// lost no more than it has to spare.
+fn promised_end(core: &Core, slot: Slot) -> u64 {
+    let live = core.get(slot);
+    let end = live.request.deadline_ns.map(|deadline| {
+        let lasts = core
+            .solo(slot)
+            .saturating_add(spare(core, live.model, deadline));
+        live.arrival.saturating_add(lasts)
+    });
+    end.map_or(live.target, |end| end.min(live.target))
+}
+
+/// Whether a request that has been slowed down `before` times is predicted to be done at `target` when
+/// it is slowed down `after` times.
+fn meets(core: &Core, slot: Slot, before: f64, after: f64, target: u64, now: u64) -> bool {
     let live = core.get(slot);
     let block = &core.model(live).blocks[usize::from(live.done)];
     let done = ((now - live.since) as f64 / before).min(block.ns as f64);
     let left = (live.left as f64 - done).max(0.0);
-    now as f64 + left * after <= live.target as f64
+    now as f64 + left * after <= target as f64
 }
 
 impl Order for Interleave {

@@ -33,14 +33,14 @@ use std::ops::Range;
 /// ```
 ///
 /// Rounds come as blocks, with those that a block waits for beside the one before in its lane; all
-/// blocks up to one that the host runs are one graph.
+/// blocks up to one that the host runs are one graph, in which small launches go first.
 ///
 /// ```text
 /// begin round 0
 /// block 0 of resnet50 lane 0
 /// graph of blocks 0, 2, 1
 /// launch 0 lane 0 contract Conv+Relu: …
-///   node 0: contract 8x1x1 blocks of 128x1x1 threads
+///   node 0: contract 8x1x1 blocks of 128x1x1 threads, urgency 5
 /// block 2 of vgg19 lane 1
 /// …
 /// block 1 of resnet50 lane 0 after block 2
@@ -103,6 +103,9 @@ fn described(plan: &ValidPlan, node: &Node) -> String {
             }
             if launch.cooperative {
                 text += ", all at once";
+            }
+            if node.urgency > 0 {
+                text += &format!(", urgency {}", node.urgency);
             }
             text
         }

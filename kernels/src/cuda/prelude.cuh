@@ -88,13 +88,23 @@ template <int n> struct Fragment {
 };
 
 // part: round_tf32
-// The nearest tf32; lower bits are zero.
-DEVICE unsigned round_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & ~0x1fffu; }
+#ifdef __CUDACC_RTC__
+// The nearest tf32; lower bits are zero. Infinite numbers and those that are none stay so.
+DEVICE unsigned round_tf32(float x) {
+    unsigned nearest;
+#if __CUDA_ARCH__ >= 900
+    asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(nearest) : "f"(x));
+#else
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(nearest) : "f"(x));
+#endif
+    return nearest;
+}
+#endif
 
 // part: split_tf32
-// The nearest tf32, and what it leaves. An infinite number leaves no number.
+// The nearest tf32, and what it leaves: no number if the factor is infinite or none.
 DEVICE void split_tf32(float x, unsigned& big, unsigned& small) {
-    big = round_tf32(x);
+    big = (__float_as_uint(x) + 0x1000u) & ~0x1fffu;
     small = __float_as_uint(x - __uint_as_float(big));
 }
 

@@ -150,6 +150,11 @@ inline unsigned ballot(bool x) {
     for (int i = 0; i < 32; i++) result |= (unsigned)(all[i] & 1) << i;
     return result;
 }
+inline unsigned round_tf32(float x) {
+    const unsigned bits = emulation::bits<unsigned>(x);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return bits & 0x7fffffu ? 0x7fffe000u : bits;
+    return (bits + 0xfffu + (bits >> 13 & 1u)) & ~0x1fffu;
+}
 // Rows of `left` and columns of `right` by lane / 4, steps of the sum by lane % 4.
 template <class Left, class Right>
 inline void multiply_add_tf32(float (&sums)[4], const Left& left, const Right& right) {

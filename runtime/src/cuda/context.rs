@@ -5,6 +5,7 @@ use super::driver::{Driver, DriverError, NOT_READY, Unavailable, call};
 use cudarc::driver::sys;
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
 /// A context of a device. Everything made in it keeps it alive.
@@ -210,6 +211,20 @@ impl Current<'_> {
         self.context
     }
 
+    /// The priorities that streams and launches may have, the most urgent first, which is the least
+    /// number.
+    pub(crate) fn priorities(&self) -> Result<RangeInclusive<c_int>, DriverError> {
+        let (mut least, mut greatest) = (0, 0);
+        // SAFETY: it writes two ints.
+        self.keep(unsafe {
+            call!(
+                self.driver(),
+                cuCtxGetStreamPriorityRange(&raw mut least, &raw mut greatest)
+            )
+        })?;
+        Ok(greatest..=least)
+    }
+
     /// Passes the result of a call on; the context remembers what it is lost by.
     pub(crate) fn keep<T>(&self, result: Result<T, DriverError>) -> Result<T, DriverError> {
         self.context.keep(result)
@@ -269,16 +284,9 @@ impl Stream {
     /// first, the last of the priority that all others have.
     pub(crate) fn by_priority(context: &Arc<Context>, n: u8) -> Result<Vec<Self>, DriverError> {
         let current = context.enter()?;
-        let (mut least, mut greatest) = (0, 0);
-        // SAFETY: it writes two ints.
-        current.keep(unsafe {
-            call!(
-                current.driver(),
-                cuCtxGetStreamPriorityRange(&raw mut least, &raw mut greatest)
-            )
-        })?;
-        // Lower numbers are more urgent.
-        let n_priorities = least.saturating_sub(greatest).clamp(0, 254) + 1;
+        let priorities = current.priorities()?;
+        let least = *priorities.end();
+        let n_priorities = least.saturating_sub(*priorities.start()).clamp(0, 254) + 1;
         let n = i32::from(n.max(1)).min(n_priorities);
         let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
         let streams = (1..=n).map(|level| {

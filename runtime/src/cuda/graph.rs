@@ -7,6 +7,7 @@ use crate::error::{BindError, StepRef};
 use cudarc::driver::sys;
 use plans::{Launch, StepIndex, ValidPlan};
 use std::ffi::{c_uchar, c_void};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What the nodes of a segment are made from.
@@ -59,6 +60,8 @@ impl Drop for Graph {
 struct Builder<'a> {
     current: &'a Current<'a>,
     handle: sys::CUgraph,
+    /// The device's, the most urgent first.
+    priorities: RangeInclusive<i32>,
 }
 
 impl Drop for Builder<'_> {
@@ -92,9 +95,15 @@ impl Graph {
         // SAFETY: it writes a handle; no flags exist.
         let created = current.keep(unsafe { call!(driver, cuGraphCreate(&raw mut handle, 0)) });
         created.map_err(of_step(first, "its graph"))?;
+        let by_urgency = segment.nodes.iter().any(|node| node.urgency > 0);
+        let priorities = match by_urgency {
+            true => current.priorities().map_err(of_step(first, "its graph"))?,
+            false => 0..=0,
+        };
         let builder = Builder {
             current: &current,
             handle,
+            priorities,
         };
         let mut handles: Vec<sys::CUgraphNode> = Vec::with_capacity(segment.nodes.len());
         for node in &segment.nodes {
@@ -122,8 +131,14 @@ impl Graph {
             handles.push(added?);
         }
         let mut exec = std::ptr::null_mut();
+        use sys::CUgraphInstantiate_flags_enum as Flags;
         let mut how = sys::CUDA_GRAPH_INSTANTIATE_PARAMS {
-            flags: 0,
+            flags: match by_urgency {
+                true => Flags::CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY
+                    .0
+                    .into(),
+                false => 0,
+            },
             hUploadStream: std::ptr::null_mut(),
             hErrNode_out: std::ptr::null_mut(),
             result_out: sys::CUgraphInstantiateResult::CUDA_GRAPH_INSTANTIATE_SUCCESS,
@@ -280,6 +295,13 @@ impl Builder<'_> {
         // checked when its image was loaded. They and the pointers to them live through the call.
         let added = unsafe { self.add(node, handles, all) }?;
         use sys::CUlaunchAttributeID as Attribute;
+        if node.urgency > 0 {
+            let priority = self.priorities.end().saturating_sub(node.urgency.into());
+            let value = sys::CUlaunchAttributeValue {
+                priority: priority.max(*self.priorities.start()),
+            };
+            self.set(added, Attribute::CU_LAUNCH_ATTRIBUTE_PRIORITY, value)?;
+        }
         if launch.cooperative {
             let value = sys::CUlaunchAttributeValue { cooperative: 1 };
             self.set(added, Attribute::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, value)?;

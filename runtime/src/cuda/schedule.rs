@@ -2,7 +2,7 @@
 //! between. A function of the plan alone.
 
 use plans::{
-    CodeIndex, Device, KernelSpec, ModelIndex, Round, Step, StepCode, StepIndex, ValidPlan,
+    CodeIndex, Device, KernelSpec, Launch, ModelIndex, Round, Step, StepCode, StepIndex, ValidPlan,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -40,6 +40,24 @@ pub(crate) struct Node {
     pub(crate) step: StepIndex,
     pub(crate) what: What,
     pub(crate) after: Vec<Edge>,
+    /// How much sooner than others' its blocks get their turn: 0 as the stream says, at most
+    /// [`MOST_URGENT`].
+    pub(crate) urgency: u8,
+}
+
+/// The urgency of the smallest launches.
+pub(crate) const MOST_URGENT: u8 = 5;
+
+/// Threads that fill a large device once.
+const LARGE: u64 = 1 << 17;
+
+/// The urgency of a launch beside those of other models: small ones, which hold up others for a short
+/// time and leave most of the device to them, go first. One level for each halving.
+fn urgency(launch: &Launch) -> u8 {
+    let sizes = launch.grid.iter().chain(&launch.block);
+    let threads = sizes.fold(1u64, |all, &n| all.saturating_mul(n.into()));
+    let halvings = LARGE.ilog2().saturating_sub(threads.max(1).ilog2());
+    halvings.min(u32::from(MOST_URGENT)) as u8
 }
 
 /// What a node does.
@@ -181,9 +199,17 @@ fn round_segment(plan: &ValidPlan, round: &Round, blocks: &[usize], cut: Cut<'_>
         of_lane.insert(placed.lane, lasts.len());
         lasts.push(own.into_values().collect());
     }
+    let mut nodes = growing.nodes;
+    for node in &mut nodes {
+        if let What::Launch(n) = node.what
+            && let Some(code) = &plan.steps[node.step.index()].code
+        {
+            node.urgency = urgency(&plan.codes[code.code.index()].launches[n]);
+        }
+    }
     Segment {
         steps: hull.unwrap_or(0..0),
-        nodes: growing.nodes,
+        nodes,
     }
 }
 
@@ -249,6 +275,7 @@ impl<'a> Growing<'a> {
                 step: index,
                 what,
                 after: after.iter().map(|&node| Edge { node, early }).collect(),
+                urgency: 0,
             });
             *after = vec![nodes.len() - 1];
         };
@@ -352,7 +379,8 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
-    use super::Order;
+    use super::{MOST_URGENT, Order, urgency};
+    use plans::Launch;
 
     #[test]
     fn what_another_has_waited_for_is_left_out() {
@@ -369,5 +397,26 @@ mod tests {
         assert_eq!(order.push((0, 0), [3, 4].into_iter()), [4]);
         // A new lane, shorter clocks of old steps.
         assert_eq!(order.push((0, 7), [0, 1].into_iter()), [0, 1]);
+    }
+
+    #[test]
+    fn small_launches_are_urgent() {
+        let of = |grid: [u32; 3], block: [u32; 3]| {
+            let launch = Launch {
+                grid,
+                block,
+                function: String::new(),
+                cluster: [1; 3],
+                shared_bytes: 0,
+                cooperative: false,
+                starts_early: false,
+            };
+            urgency(&launch)
+        };
+        assert_eq!(of([1024, 1, 1], [128, 1, 1]), 0);
+        assert_eq!(of([u32::MAX, u32::MAX >> 16, 1], [1024, 1, 1]), 0);
+        assert_eq!(of([511, 2, 1], [128, 1, 1]), 1);
+        assert_eq!(of([132, 1, 1], [256, 1, 1]), 2);
+        assert_eq!(of([1, 1, 1], [32, 1, 1]), MOST_URGENT);
     }
 }

@@ -235,29 +235,29 @@ fn a_round_as_commands() {
         "begin round 0
 block 0 of tested lane 0
 graph of blocks 0, 3, 4, 1, 5, 2
-  node 0: fill 8x1x1 blocks of 128x1x1 threads
-  node 1: use 8x1x1 blocks of 128x1x1 threads, after 0 early
-  node 2: reset 1x1x1 blocks of 1x1x1 threads, after 1 early
+  node 0: fill 8x1x1 blocks of 128x1x1 threads, urgency 5
+  node 1: use 8x1x1 blocks of 128x1x1 threads, urgency 5, after 0 early
+  node 2: reset 1x1x1 blocks of 1x1x1 threads, urgency 5, after 1 early
 block 3 of second lane 1
-  node 3: fill 8x1x1 blocks of 128x1x1 threads
-  node 4: use 8x1x1 blocks of 128x1x1 threads, after 3 early
-  node 5: reset 1x1x1 blocks of 1x1x1 threads, after 4 early
+  node 3: fill 8x1x1 blocks of 128x1x1 threads, urgency 5
+  node 4: use 8x1x1 blocks of 128x1x1 threads, urgency 5, after 3 early
+  node 5: reset 1x1x1 blocks of 1x1x1 threads, urgency 5, after 4 early
 block 4 of second lane 1
-  node 6: fill 8x1x1 blocks of 128x1x1 threads, after 5 early
-  node 7: use 8x1x1 blocks of 128x1x1 threads, after 6 early
-  node 8: reset 1x1x1 blocks of 1x1x1 threads, after 7 early
+  node 6: fill 8x1x1 blocks of 128x1x1 threads, urgency 5, after 5 early
+  node 7: use 8x1x1 blocks of 128x1x1 threads, urgency 5, after 6 early
+  node 8: reset 1x1x1 blocks of 1x1x1 threads, urgency 5, after 7 early
 block 1 of tested lane 0 after block 3
-  node 9: fill 8x1x1 blocks of 128x1x1 threads, after 2 and 5
-  node 10: use 8x1x1 blocks of 128x1x1 threads, after 9 early
-  node 11: reset 1x1x1 blocks of 1x1x1 threads, after 10 early
+  node 9: fill 8x1x1 blocks of 128x1x1 threads, urgency 5, after 2 and 5
+  node 10: use 8x1x1 blocks of 128x1x1 threads, urgency 5, after 9 early
+  node 11: reset 1x1x1 blocks of 1x1x1 threads, urgency 5, after 10 early
 block 5 of second lane 1
-  node 12: fill 8x1x1 blocks of 128x1x1 threads, after 8 early
-  node 13: use 8x1x1 blocks of 128x1x1 threads, after 12 early
-  node 14: reset 1x1x1 blocks of 1x1x1 threads, after 13 early
+  node 12: fill 8x1x1 blocks of 128x1x1 threads, urgency 5, after 8 early
+  node 13: use 8x1x1 blocks of 128x1x1 threads, urgency 5, after 12 early
+  node 14: reset 1x1x1 blocks of 1x1x1 threads, urgency 5, after 13 early
 block 2 of tested lane 2 after block 1
-  node 15: fill 8x1x1 blocks of 128x1x1 threads, after 11 early
-  node 16: use 8x1x1 blocks of 128x1x1 threads, after 15 early
-  node 17: reset 1x1x1 blocks of 1x1x1 threads, after 16 early
+  node 15: fill 8x1x1 blocks of 128x1x1 threads, urgency 5, after 11 early
+  node 16: use 8x1x1 blocks of 128x1x1 threads, urgency 5, after 15 early
+  node 17: reset 1x1x1 blocks of 1x1x1 threads, urgency 5, after 16 early
 end round 0"
     );
 }
@@ -315,9 +315,15 @@ fn calls_for_a_round() {
         })
         .collect();
     assert_eq!(nodes, expected);
+    // All are small: the greatest priority, -5.
+    for node in 0..18 {
+        let set = format!("cuGraphKernelNodeSetAttribute {node} 8 = {}", -5i32 as u32);
+        assert_eq!(of_round.iter().filter(|l| **l == set).count(), 1, "{set}");
+    }
+    assert!(of_round.contains(&"cuGraphInstantiate 18 nodes by priority"));
     let calls: Vec<&str> = of_round
         .iter()
-        .filter(|l| !l.starts_with("cuGraphAddNode"))
+        .filter(|l| !l.starts_with("cuGraphAddNode") && !l.contains("SetAttribute"))
         .map(|l| l.split_once(' ').map_or(*l, |(name, _)| name))
         .take_while(|l| !l.starts_with("cuStreamDestroy"))
         .collect();

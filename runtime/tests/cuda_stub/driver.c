@@ -357,7 +357,7 @@ Result cuGraphKernelNodeSetAttribute(Node *node, int attribute, const unsigned *
 typedef struct { unsigned long long flags; void *stream; Node *failed; int result; } Instantiate;
 Result cuGraphInstantiateWithParams(Graph **out, Graph *graph, Instantiate *how) {
     LOCKED;
-    note("cuGraphInstantiate %d nodes", graph->n_nodes);
+    note("cuGraphInstantiate %d nodes%s", graph->n_nodes, how->flags == 8 ? " by priority" : "");
     Result failed = called(__func__);
     // The last node is to blame.
     how->failed = failed ? graph->nodes[graph->n_nodes - 1] : NULL;

@@ -276,7 +276,13 @@ fn direct(form: &Form, target: &Target) -> f64 {
 }
 
 /// Rows and columns of a block's tile, then of a thread's.
-const TILES: [[u64; 4]; 22] = [
+const TILES: [[u64; 4]; 28] = [
+    [256, 128, 16, 8],
+    [128, 256, 16, 8],
+    [256, 64, 16, 8],
+    [128, 128, 16, 8],
+    [128, 64, 16, 8],
+    [64, 128, 16, 8],
     [128, 128, 8, 8],
     [256, 64, 8, 8],
     [64, 256, 8, 8],
@@ -442,6 +448,7 @@ fn cores(form: &Form, target: &Target) -> Vec<Cores> {
 /// Ways of summing by numbers of registers, for threads that hold so many sums.
 fn each(ways: &[bool], sums: u64, cores: Cores) -> impl Iterator<Item = (&bool, &u64)> {
     let registers: &[u64] = match (sums, cores) {
+        (128, _) => &[216],
         (64, Cores::Tensor { products: 3 }) => &[168],
         (64, _) => &[128, 168],
         (32, Cores::Tensor { .. }) => &[96, 128],

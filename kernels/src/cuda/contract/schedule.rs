@@ -48,7 +48,7 @@ pub struct Tiled {
     pub cols: u64,
     /// Steps of the sum that are in shared memory at once, in each stage.
     pub depth: u64,
-    /// Rows of a thread's tile: 4 or 8.
+    /// Rows of a thread's tile: 4 or 8; on tensor cores with one product also 16, with 8 columns.
     pub thread_rows: u64,
     /// Columns of a thread's tile: 4 or 8.
     pub thread_cols: u64,
@@ -107,7 +107,8 @@ impl Tiled {
         let sides = [self.thread_rows, self.thread_cols];
         let powers = [self.rows, self.cols, self.depth, self.slices];
         let (rows, cols) = self.warps();
-        sides.iter().all(|n| matches!(n, 4 | 8))
+        let is_large = sides == [16, 8] && self.cores == Cores::Tensor { products: 1 };
+        (is_large || sides.iter().all(|n| matches!(n, 4 | 8)))
             && powers.iter().all(|n| n.is_power_of_two())
             && rows > 0
             && cols > 0

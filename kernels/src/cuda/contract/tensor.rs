@@ -57,27 +57,80 @@ fn reads(loader: &Loader<'_>, s: &Tiled, name: &str, along: &str, extent: u64) -
     (base, later)
 }
 
-/// Adds the products of one stage.
+/// Adds the products of one stage. `copies` start those of a later one.
 pub(super) fn write_products(
     s: &Tiled,
     products: u64,
     left: &Loader<'_>,
     right: &Loader<'_>,
+    copies: &str,
     out: &mut String,
 ) {
     let (m, n) = tiles(s);
     let (left_base, left_one) = reads(left, s, "left", "row", m * MMA[0]);
     let (right_base, right_one) = reads(right, s, "right", "col", n * MMA[1]);
-    let at = |one: &str, across: &str, k: &str| one.replace("across", across).replace("(k)", k);
-    let (parts, terms): (_, &[[&str; 2]]) = match products {
-        // The smallest first.
-        3 => ("[2]", &[["[1]", "[0]"], ["[0]", "[1]"], ["[0]", "[0]"]]),
-        _ => ("", &[["", ""]]),
+    out.push_str(&left_base);
+    out.push_str(&right_base);
+    if products == 1 {
+        write_rounded(s, &left_one, &right_one, copies, out);
+    } else {
+        out.push_str(copies);
+        write_split(s, &left_one, &right_one, out);
+    }
+}
+
+/// One product a term. The next step is read while the products of one are on their way, and the copies
+/// are started behind the first of them: only warps that have work left hide what both take.
+fn write_rounded(s: &Tiled, left: &str, right: &str, copies: &str, out: &mut String) {
+    let (m, n) = tiles(s);
+    let steps = s.slice_depth() / MMA[2];
+    let read = |step: &str, to: &str| {
+        let left = at(
+            left,
+            "i * 16 + q % 2 * 8",
+            &format!("({step} * 8 + q / 2 * 4)"),
+        );
+        let right = at(right, "j * 8", &format!("({step} * 8 + q * 4)"));
+        format!(
+            "#pragma unroll\n\
+             for (int i = 0; i < {m}; i++)\n\
+             #pragma unroll\n\
+             for (int q = 0; q < 4; q++) left_k[{to}][i].x[q] = round_tf32({left});\n\
+             #pragma unroll\n\
+             for (int j = 0; j < {n}; j++)\n\
+             #pragma unroll\n\
+             for (int q = 0; q < 2; q++) right_k[{to}][j].x[q] = round_tf32({right});\n"
+        )
     };
-    let fill = |to: &str, from: String| match products {
-        3 => format!("split_tf32({from}, {to}[0].x[q], {to}[1].x[q]);\n"),
-        _ => format!("{to}.x[q] = round_tf32({from});\n"),
+    let next = match steps {
+        1 => String::new(),
+        _ => format!(
+            "if (k + 1 < {steps}) {{\n{}}}\n",
+            read("(k + 1)", "(k + 1) % 2")
+        ),
     };
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "Fragment<4> left_k[2][{m}];\n\
+         Fragment<2> right_k[2][{n}];\n\
+         {}\
+         #pragma unroll\n\
+         for (int k = 0; k < {steps}; k++) {{\n\
+         {next}\
+         #pragma unroll\n\
+         for (int j = 0; j < {n}; j++)\n\
+         #pragma unroll\n\
+         for (int i = 0; i < {m}; i++) multiply_add_tf32(sums[i][j], left_k[k % 2][i], right_k[k % 2][j]);\n\
+         if (k == 0) {{\n{copies}}}\n\
+         }}",
+        read("0", "0")
+    );
+}
+
+/// Three products a term.
+fn write_split(s: &Tiled, left: &str, right: &str, out: &mut String) {
+    let (m, n) = tiles(s);
     // Tiles whose products do not wait for each other.
     let columns = 4 / m;
     let each = format!(
@@ -86,47 +139,48 @@ pub(super) fn write_products(
          #pragma unroll\n\
          for (int c = 0; c < {columns}; c++) "
     );
-    let multiply = |sums: &str| -> String {
-        let term = |[l, r]: &[&str; 2]| {
-            format!("{each}multiply_add_tf32({sums}, left_k[i]{l}, right_k[c]{r});\n")
-        };
-        terms.iter().map(term).collect()
-    };
-    let all = match products {
-        // Tensor cores round sums down: few terms are added there.
-        3 => format!(
-            "float part[{m}][{columns}][4] = {{}};\n\
-             {}{each}for (int q = 0; q < 4; q++) sums[i][j + c][q] += part[i][c][q];\n",
-            multiply("part[i][c]")
-        ),
-        _ => multiply("sums[i][j + c]"),
-    };
+    // The smallest first.
+    let terms = [["[1]", "[0]"], ["[0]", "[1]"], ["[0]", "[0]"]];
+    let multiply: String = terms
+        .map(|[l, r]| {
+            format!("{each}multiply_add_tf32(part[i][c], left_k[i]{l}, right_k[c]{r});\n")
+        })
+        .concat();
+    let fill =
+        |to: &str, from: String| format!("split_tf32({from}, {to}[0].x[q], {to}[1].x[q]);\n");
+    // Tensor cores round sums down: few terms are added there.
     // Writing to a string does not fail.
     let _ = writeln!(
         out,
-        "{left_base}{right_base}\
-         #pragma unroll 1\n\
+        "#pragma unroll 1\n\
          for (int k = 0; k < {}; k += 8) {{\n\
-         Fragment<4> left_k[{m}]{parts};\n\
+         Fragment<4> left_k[{m}][2];\n\
          #pragma unroll\n\
          for (int i = 0; i < {m}; i++) {{\n\
          #pragma unroll\n\
          for (int q = 0; q < 4; q++) {}}}\n\
          #pragma unroll\n\
          for (int j = 0; j < {n}; j += {columns}) {{\n\
-         Fragment<2> right_k[{columns}]{parts};\n\
+         Fragment<2> right_k[{columns}][2];\n\
          #pragma unroll\n\
          for (int c = 0; c < {columns}; c++) {{\n\
          #pragma unroll\n\
          for (int q = 0; q < 2; q++) {}}}\n\
-         {all}}}\n}}",
+         float part[{m}][{columns}][4] = {{}};\n\
+         {multiply}{each}for (int q = 0; q < 4; q++) sums[i][j + c][q] += part[i][c][q];\n\
+         }}\n}}",
         s.slice_depth(),
         fill(
             "left_k[i]",
-            at(&left_one, "i * 16 + q % 2 * 8", "(k + q / 2 * 4)")
+            at(left, "i * 16 + q % 2 * 8", "(k + q / 2 * 4)")
         ),
-        fill("right_k[c]", at(&right_one, "(j + c) * 8", "(k + q * 4)")),
+        fill("right_k[c]", at(right, "(j + c) * 8", "(k + q * 4)")),
     );
+}
+
+/// The element that `read` gives, so far across and so many steps on.
+fn at(read: &str, across: &str, k: &str) -> String {
+    read.replace("across", across).replace("(k)", k)
 }
 
 /// Puts the threads' sums where they are finished from: `[slice][row][column]`, rows `pitch` apart.

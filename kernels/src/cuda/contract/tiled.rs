@@ -347,8 +347,10 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
          unsigned stage = 0;\n\
          #pragma unroll 1\n\
          for (unsigned tile = first_tile; tile < end_tile; tile++) {{\n\
-         {wait}__syncthreads();\n\
-         if (tile + {ahead}u < end_tile) {{\n\
+         {wait}__syncthreads();"
+    );
+    let copies = format!(
+        "if (tile + {ahead}u < end_tile) {{\n\
          const unsigned free_stage = stage == 0 ? {ahead}u : stage - 1;\n\
          load_left(tile + {ahead}u, free_stage);\n\
          load_right(tile + {ahead}u, free_stage);\n\
@@ -356,8 +358,14 @@ fn write_sums(form: &Form, s: &Tiled, left: &Loader<'_>, right: &Loader<'_>, out
          {commit}"
     );
     match s.cores {
-        Cores::Ordinary => write_products(s, form.sum, left, right, out),
-        Cores::Tensor { products } => tensor::write_products(s, products, left, right, out),
+        Cores::Ordinary => {
+            out.push_str(&copies);
+            out.push('\n');
+            write_products(s, form.sum, left, right, out);
+        }
+        Cores::Tensor { products } => {
+            tensor::write_products(s, products, left, right, &copies, out);
+        }
     }
     let _ = writeln!(out, "stage = stage == {ahead}u ? 0 : stage + 1;\n}}");
     if is_asynchronous {
@@ -464,38 +472,84 @@ fn write_finish(s: &Tiled, finish: &Finish<'_>, out: &mut String) {
             s.split * elements
         );
     }
-    let _ = writeln!(
+    let (n_rows, n_cols) = (finish.form.n_rows(), finish.form.n_cols());
+    let place = format!(
+        "const unsigned in_row = e / {across}u, in_col = e % {across}u * {n}u;\n\
+         const unsigned row = first_row + in_row, col = first_col + in_col;\n\
+         if (row >= {n_rows}u || col >= {n_cols}u) continue;\n"
+    );
+    let at_once = parts_at_once(s, count);
+    if at_once > 1 {
+        let _ = writeln!(
+            out,
+            "for (unsigned first = tid; first < {count}u; first += {}u) {{\n\
+             Sum sums_of[{at_once}][{n}] = {{}};\n\
+             #pragma unroll {}\n\
+             for (int p = 0; p < {}; p++) {{\n\
+             #pragma unroll\n\
+             for (int u = 0; u < {at_once}; u++) {{\n\
+             const unsigned e = first + u * {threads}u;\n\
+             if (e >= {count}u) continue;\n\
+             {}}}\n}}\n\
+             #pragma unroll\n\
+             for (int u = 0; u < {at_once}; u++) {{\n\
+             const unsigned e = first + u * {threads}u;\n\
+             if (e >= {count}u) continue;\n\
+             {place}\
+             Sum (&values)[{n}] = sums_of[u];",
+            at_once * threads,
+            s.split.min(8),
+            s.split,
+            read_part(n, elements, "sums_of[u]")
+        );
+        out.push_str(&finish.statements());
+        out.push_str("}\n}\n");
+        return;
+    }
+    let _ = write!(
         out,
         "#pragma unroll {}\n\
          for (unsigned e = tid; e < {count}u; e += {threads}u) {{\n\
-         const unsigned in_row = e / {across}u, in_col = e % {across}u * {n}u;\n\
-         const unsigned row = first_row + in_row, col = first_col + in_col;\n\
-         if (row >= {}u || col >= {}u) continue;",
+         {place}",
         if s.split > 1 { 1 } else { 2 },
-        finish.form.n_rows(),
-        finish.form.n_cols(),
     );
     if s.split > 1 {
-        let read = if n == VECTOR {
-            format!(
-                "const Quad part = load_quad(parts + p * {elements}u + e * {n}u);\n\
-                 #pragma unroll\n\
-                 for (int q = 0; q < 4; q++) values[q] += part.x[q];\n"
-            )
-        } else {
-            format!("values[0] += __ldcg(parts + p * {elements}u + e);\n")
-        };
         let _ = writeln!(
             out,
             "Sum values[{n}] = {{}};\n\
              #pragma unroll {}\n\
-             for (int p = 0; p < {}; p++) {{\n{read}}}",
+             for (int p = 0; p < {}; p++) {{\n{}}}",
             s.split.min(8),
-            s.split
+            s.split,
+            read_part(n, elements, "values")
         );
     } else {
         out.push_str(&gathered);
     }
     out.push_str(&finish.statements());
     out.push_str("}\n");
+}
+
+/// Statements that add part `p` of the results at `e` to `values`.
+fn read_part(n: u64, elements: u64, values: &str) -> String {
+    if n == VECTOR {
+        format!(
+            "const Quad part = load_quad(parts + p * {elements}u + e * {n}u);\n\
+             #pragma unroll\n\
+             for (int q = 0; q < 4; q++) {values}[q] += part.x[q];\n"
+        )
+    } else {
+        format!("{values}[0] += __ldcg(parts + p * {elements}u + e);\n")
+    }
+}
+
+/// Of how many results a thread reads the parts before it finishes the first, so that 16 reads are on
+/// their way.
+fn parts_at_once(s: &Tiled, count: u64) -> u64 {
+    if s.split == 1 || s.cores == Cores::Ordinary {
+        return 1;
+    }
+    (16 / s.split.min(8))
+        .min(count.div_ceil(s.threads()))
+        .max(1)
 }

@@ -1,38 +1,31 @@
 //! `interleave`: several requests at once, the urgent first, as many as pays.
 //!
 //! Each request aims at a target: its deadline, or the first of the limits on the response ratio that
-//! it can still meet. The more urgent of those that run get the higher priority on the device.
+//! it can still meet. Most urgent is who can meet the first, then who can meet a later one, then who has
+//! missed all; while few wait, whoever is about to miss the last goes before. The more urgent of those
+//! that run get the higher priority on the device.
 //! Another request is started beside them if the device then does more work, and if each of those
-//! that are more urgent is still predicted to meet its target; the latter is given up when it would
-//! make the other one miss its own next target, and while so many requests wait that work counts for
-//! more than order, but never for one of lower priority. Every block of a request is such a start, so
-//! that whoever runs makes way at the end of a block; unless so many wait, only the most urgent of
-//! those that run is started ahead.
+//! that are more urgent is still predicted to meet its target. Every block of a request is such a
+//! start, so that whoever runs makes way at the end of a block; only the most urgent of those that run
+//! is started ahead.
 //!
 //! Room is left for models that were asked for with a higher priority and a deadline, so that the next
 //! such request can keep it: what has been started of those of lower priority is at most what the
 //! deadline has to spare, or one block.
 //!
 //! Requests of one model start in order of arrival within a priority. Those whose response ratio has
-//! grown to the starvation cap, or to five times as much in a crowd, go before all others of their
+//! grown to the starvation cap, or to 50 times as much in a crowd, go before all others of their
 //! priority, the largest ratio first.
 
 use super::core::{Choice, Core, MAX_BESIDE, Slot};
 use super::profile::Running;
 use super::request::Request;
 use super::scheduler::Order;
-use super::targets::{Targets, Urgency, is_higher, is_pressed, rank, target_at, urgency};
+use super::targets::{Targets, Urgency, is_higher, rank, target_at, urgency};
 use std::collections::VecDeque;
 
 /// The work that the device must do more of for another request to run beside others.
 const LEAST_GAIN: f64 = 0.02;
-
-/// With more requests than this, none is held back for the sake of others' targets.
-const CALM: u32 = 8;
-
-/// A request is held back no more when less time is left to its target than so many times what it
-/// has to run.
-const LAST_MOMENT: f64 = 2.0;
 
 /// How much slower those of a higher priority are taken to be than predicted.
 const WARY: f64 = 1.25;
@@ -85,7 +78,7 @@ impl Interleave {
             active: Vec::with_capacity(n_models * copies),
             in_use: vec![vec![false; copies]; n_models],
             lanes: vec![false; usize::from(core.options.lanes)],
-            targets: Targets::new(core),
+            targets: Targets::new(),
             promises: vec![(0, u64::MAX); n_models],
             is_stale: false,
             candidates: Vec::with_capacity(n_models * (copies + 1)),
@@ -124,24 +117,17 @@ impl Interleave {
     }
 
     /// Whether those that run and are more urgent than a request are predicted to meet their targets
-    /// when they are slowed down so much, or it need not mind.
-    fn lets_meet(
-        core: &Core,
-        slot: Slot,
-        own: Urgency,
-        beside: &Beside,
-        slow: &[f64],
-        now: u64,
-    ) -> bool {
-        let is_free = core.n_all > CALM || is_pressed(core, slot, now, LAST_MOMENT);
+    /// when they are slowed down so much.
+    fn lets_meet(core: &Core, own: Urgency, beside: &Beside, slow: &[f64], now: u64) -> bool {
         (0..beside.n).all(|i| {
-            let (its, other) = (beside.urgencies[i], beside.slots[i]);
-            let (minds, wary, target) = if is_higher(its, own) {
-                (true, WARY, promised_end(core, other))
+            let its = beside.urgencies[i];
+            let slot = beside.slots[i];
+            let (wary, target) = if is_higher(its, own) {
+                (WARY, promised_end(core, slot))
             } else {
-                (its < own && !is_free, 1.0, core.get(other).target)
+                (1.0, core.get(slot).target)
             };
-            !minds || meets(core, other, beside.slow[i], wary * slow[i], target, now)
+            its > own || meets(core, slot, beside.slow[i], wary * slow[i], target, now)
         })
     }
 
@@ -207,7 +193,7 @@ impl Interleave {
         let is_first = beside.urgencies[..n].iter().all(|&its| own < its);
         let more = Beside::work(&after[..=n]) / Beside::work(&beside.slow[..n]);
         (is_first || more >= 1.0 + LEAST_GAIN)
-            && Self::lets_meet(core, slot, own, beside, &after, now)
+            && Self::lets_meet(core, own, beside, &after, now)
             && self.spares_promises(core, slot)
             && self.keeps_promises(core, slot, beside)
     }
@@ -223,10 +209,7 @@ impl Interleave {
         let live = core.get(slot);
         if live.is_running() {
             let is_first = beside.urgencies[..beside.n].iter().all(|&its| own <= its);
-            let slow = beside.slow;
-            let goes_ahead = is_first
-                || core.n_all > CALM && Self::lets_meet(core, slot, own, beside, &slow, now);
-            return (goes_ahead && self.spares_promises(core, slot)).then_some(Choice {
+            return (is_first && self.spares_promises(core, slot)).then_some(Choice {
                 slot,
                 n_blocks: 1,
                 lane: live.lane,

@@ -22,7 +22,7 @@ pub enum Policy {
     /// One request of each model at a time, whole, all models at once.
     Parallel,
     /// Several requests at once, as many as the plan says pays and lets the urgent ones be on time;
-    /// urgent is who is close to the next limit that it can still meet.
+    /// who can still meet its deadline or the first limit is more urgent than who cannot.
     Interleave,
 }
 
@@ -107,8 +107,8 @@ pub struct Options {
     /// time alone, ascending: [`Policy::Interleave`] aims at the first that a request can still meet.
     pub limits: Vec<u32>,
     /// The response ratio, in 1/1000, from which on a request goes before all others of its priority
-    /// but those that have grown farther: [`Policy::Interleave`]. While more than 16
-    /// requests live, five times as much. 0: none does.
+    /// but those that have grown farther: [`Policy::Interleave`]. While more than 12
+    /// requests live, 50 times as much. 0: none does.
     pub starvation_cap: u32,
     /// Refuse requests that are predicted to miss their deadline.
     pub admission: bool,

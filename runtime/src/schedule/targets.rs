@@ -1,7 +1,6 @@
 //! What requests aim at, for `interleave`.
 
-use super::core::{Core, Slot};
-use super::profile::Running;
+use super::core::{Core, Live, Slot};
 use std::cmp::Reverse;
 
 /// The most requests that are given targets together.
@@ -10,19 +9,21 @@ const MAX_JOBS: usize = 32;
 /// Rungs beyond the last limit.
 const MAX_BEYOND: usize = 8;
 
-/// A request beyond its first target is pressed when less time is left to the next one than so many
+/// A request beyond its first target is pressed when less time is left to the last limit than so many
 /// times what it has to run.
-pub(super) const PRESSED: f64 = 2.5;
+const PRESSED: f64 = 2.5;
 
-/// With more requests than this, equal ratios would make all of them late: the starvation cap is
+/// With more requests than this, equal ratios would make all of them late, and who is saved from
+/// missing the last limit costs others their first: nobody is pressed, and the starvation cap is
 /// [`PATIENCE`] times as far.
-const CROWD: u32 = 16;
+const CROWD: u32 = 12;
 
 /// How much farther the starvation cap is in a crowd.
-const PATIENCE: u64 = 5;
+const PATIENCE: u64 = 50;
 
-/// Who goes first is less: by rank, then who is pressed to meet a target that is not its first,
-/// then who can meet its first, the one with least to run first, then the others by target; then by
+/// Who goes first is less: by rank; then who is pressed to meet the last limit; then who can meet its
+/// first target, the one with least to run first; then who can meet a later one, the one of the
+/// shortest model first; then those beyond all limits, the largest response ratio first; then by
 /// arrival.
 pub(super) type Urgency = (Reverse<u64>, u8, u64, u64);
 
@@ -33,9 +34,7 @@ struct Job {
     order: (Reverse<u64>, u64, u64),
     slot: Slot,
     /// The time alone that is left, in nanoseconds.
-    left: f64,
-    /// How much longer it takes beside another request, less 1.
-    excess: f64,
+    left: u64,
     rung: usize,
 }
 
@@ -43,19 +42,12 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Targets {
     jobs: Vec<Job>,
-    /// Of each model, how much longer it takes beside another on average, less 1.
-    excess: Vec<f64>,
-    n_lanes: f64,
 }
 
 impl Targets {
-    pub(super) fn new(core: &Core) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             jobs: Vec::with_capacity(MAX_JOBS),
-            excess: (0..core.n_live.len())
-                .map(|m| mean_excess(core, m))
-                .collect(),
-            n_lanes: f64::from(core.options.lanes),
         }
     }
 
@@ -78,8 +70,7 @@ impl Targets {
                     live.id.0,
                 ),
                 slot,
-                left: left as f64,
-                excess: self.excess[live.model],
+                left,
                 rung,
             });
         }
@@ -92,7 +83,7 @@ impl Targets {
             let so_far = self.jobs[..=late].iter().enumerate();
             let its = self.jobs[late].order.0;
             let own = so_far.filter(|(_, j)| j.order.0 == its && j.rung < n_rungs);
-            let Some((longest, _)) = own.max_by(|(_, a), (_, b)| a.left.total_cmp(&b.left)) else {
+            let Some((longest, _)) = own.max_by_key(|(_, j)| j.left) else {
                 break;
             };
             let job = &mut self.jobs[longest];
@@ -110,43 +101,15 @@ impl Targets {
         }
     }
 
-    /// The first job that is late if all run in this order, as many at once as there are lanes.
+    /// The first job that is late if all run one after the other in this order. What co-running gains
+    /// is left out: a target too many costs those that could be met.
     fn first_late(&self, now: u64) -> Option<usize> {
-        let (mut work, mut excess) = (0.0, 0.0);
-        self.jobs.iter().enumerate().position(|(i, job)| {
-            work += job.left;
-            excess += job.excess;
-            let n = (i + 1) as f64;
-            let at_once = n.min(self.n_lanes);
-            let rate = at_once / (1.0 + (at_once - 1.0) * excess / n);
-            now as f64 + work / rate.max(1.0) > job.order.1 as f64
+        let mut end = now;
+        self.jobs.iter().position(|job| {
+            end += job.left;
+            end > job.order.1
         })
     }
-}
-
-/// How much longer a block of `model` takes beside one of any model, on average, less 1.
-fn mean_excess(core: &Core, model: usize) -> f64 {
-    let models = core.profile.models();
-    let own = models[model].blocks.len();
-    let (mut sum, mut n) = (0.0, 0.0);
-    for (other, its) in models.iter().enumerate() {
-        for block in 0..own {
-            let running = |model, block| Running {
-                model,
-                block,
-                level: 0,
-            };
-            let pair = [
-                running(model, block),
-                running(other, block * its.blocks.len() / own),
-            ];
-            let mut slow = [1.0; 2];
-            core.profile.slowdowns(&pair, &mut slow);
-            sum += slow[0] - 1.0;
-            n += 1.0;
-        }
-    }
-    sum / n
 }
 
 /// When a request aims to be done at a rung: its deadline, if it has one, then at the limits, then at
@@ -203,24 +166,34 @@ pub(super) fn is_higher(a: Urgency, b: Urgency) -> bool {
     a.0.0 / 2 > b.0.0 / 2
 }
 
-/// Whether a request has missed its first target and is close to missing the next.
-pub(super) fn is_pressed(core: &Core, slot: Slot, now: u64, how: f64) -> bool {
-    let live = core.get(slot);
-    live.rung > 0 && (live.target.saturating_sub(now) as f64) < how * live.left as f64
+/// Whether a request that has missed its first target is close to missing the last limit.
+fn is_pressed(core: &Core, live: &Live, now: u64) -> bool {
+    let is_last = live.rung > 0 && n_targets(core, live) == usize::from(live.rung) + 1;
+    is_last
+        && core.n_all <= CROWD
+        && (live.target.saturating_sub(now) as f64) < PRESSED * live.left as f64
+}
+
+/// How many targets a request has up to the last limit.
+fn n_targets(core: &Core, live: &Live) -> usize {
+    core.options.limits.len() + usize::from(live.request.deadline_ns.is_some())
 }
 
 pub(super) fn urgency(core: &Core, slot: Slot, now: u64) -> Urgency {
     let live = core.get(slot);
     let rank = rank(core, slot, now);
+    let largest_first = || u64::MAX - ratio(core, slot, now);
     // Of those who starve, who has waited longest for what it is: if all do, nobody is left behind.
     let (class, key) = if rank % 2 == 1 {
-        (0, u64::MAX - ratio(core, slot, now))
-    } else if is_pressed(core, slot, now, PRESSED) {
+        (0, largest_first())
+    } else if is_pressed(core, live, now) {
         (0, live.target)
     } else if live.rung == 0 {
         (1, live.left)
+    } else if usize::from(live.rung) < n_targets(core, live) {
+        (2, core.solo(slot))
     } else {
-        (2, live.target)
+        (3, largest_first())
     };
     (Reverse(rank), class, key, live.id.0)
 }

@@ -48,7 +48,8 @@ pub struct Tiled {
     pub cols: u64,
     /// Steps of the sum that are in shared memory at once, in each stage.
     pub depth: u64,
-    /// Rows of a thread's tile: 4 or 8; on tensor cores with one product also 16, with 8 columns.
+    /// Rows of a thread's tile: 4 or 8; on tensor cores with one product also 16, with 8 columns
+    /// and one slice.
     pub thread_rows: u64,
     /// Columns of a thread's tile: 4 or 8.
     pub thread_cols: u64,
@@ -107,7 +108,8 @@ impl Tiled {
         let sides = [self.thread_rows, self.thread_cols];
         let powers = [self.rows, self.cols, self.depth, self.slices];
         let (rows, cols) = self.warps();
-        let is_large = sides == [16, 8] && self.cores == Cores::Tensor { products: 1 };
+        let one_product = self.cores == Cores::Tensor { products: 1 };
+        let is_large = sides == [16, 8] && self.slices == 1 && one_product;
         (is_large || sides.iter().all(|n| matches!(n, 4 | 8)))
             && powers.iter().all(|n| n.is_power_of_two())
             && rows > 0

@@ -544,7 +544,7 @@ fn read_part(n: u64, elements: u64, values: &str) -> String {
 }
 
 /// Of how many results a thread reads the parts before it finishes the first, so that 16 reads are on
-/// their way.
+/// their way; one on ordinary cores, where more were not measured.
 fn parts_at_once(s: &Tiled, count: u64) -> u64 {
     if s.split == 1 || s.cores == Cores::Ordinary {
         return 1;
